@@ -136,7 +136,7 @@ def test_a_stop_is_obeyed_in_time_although_a_collective_hangs(tmp_path: Path) ->
     run.until(lambda: run.output(1, "progress.json")["step"] == 2)
     nodes[0].send_signal(signal.SIGTERM)
     assert finish(nodes, 20) == [75], run.log(0)
-    assert "and the step does not end: exiting without a checkpoint" in run.log(0)
+    assert "but the step does not end; exiting without a new checkpoint" in run.log(0)
     assert "in _one_step" in run.log(0)  # the hanging line is reported
     wait_for(lambda: not run.processes(), limit_s=5)
 

@@ -1,1 +1,1 @@
-"""The training program that exercises a pool's accelerators: `python -m gpuyard.training_jobs.train [key=value ...]`."""
+"""The training program for GPTs and a small ResNet: `python -m gpuyard.training_jobs.train [key=value ...]`."""

@@ -29,7 +29,7 @@ FAILED = 1
 
 
 def main(words: list[str]) -> int:
-    """Train, validate, write result.json and the model. Returns a job's exit code."""
+    """Train, validate, and write result.json and the model. Returns the job's exit code."""
     rank = int(os.environ.get("RANK", "0"))
     try:
         config = parse_config(words)
@@ -49,7 +49,7 @@ def main(words: list[str]) -> int:
         if rank == 0 or alone:
             print(f"train: {error}", file=sys.stderr, flush=True)
         if alone and dist.get_world_size() > 1:
-            os._exit(code)  # without a barrier: the other ranks wait in a collective of the step
+            os._exit(code)  # no barrier: the other ranks wait in a collective of the step
     except StorageUnreachableError as error:
         code = IO_ERROR
         print(f"train: storage cannot be used: {error}", file=sys.stderr, flush=True)
@@ -61,7 +61,7 @@ def main(words: list[str]) -> int:
 
 
 def _begin(trainer: Trainer) -> int:
-    """Write the resolved config. Returns 74 on all ranks when the output cannot be written."""
+    """Write the resolved config. If that fails, return 74 on all ranks."""
     config = trainer.config
     document = {"digest": digest(config), "torch": torch.__version__, "world": trainer.ranks.world, "config": asdict(config)}
     return _on_rank_0(trainer, lambda: trainer.output.write("config.json", json.dumps(document, indent=1)))

@@ -1,4 +1,4 @@
-"""Builds and writes what a finished run leaves: result.json, the model, charts, tables and a text sample."""
+"""Writes the results of a finished run: result.json, the model, charts, tables and a text sample."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SAMPLE_TOKENS = 200
 
 
 def build_result(trainer: Trainer, figures: Figures, validated: Figures) -> Figures:
-    """Build result.json from the run's figures; unknown values are null."""
+    """Build result.json from the run's figures. Unknown values are null."""
     state, environment, account = trainer.state, trainer.environment, trainer.state.account
     loss, bounds = validated["val_loss"], state.data.text_entropies
     if loss is not None:

@@ -1,7 +1,7 @@
-"""Causal attention, on request masked by document: a token attends only to earlier tokens of its own document.
+"""Causal attention, optionally with a document mask: a token attends only to earlier tokens of its own document.
 
-On a GPU the mask is FlexAttention's, whose kernels skip what is masked out. Elsewhere it is a matrix of booleans. FlexAttention's
-forward pass is compared with it on a CPU; its backward pass needs a GPU and has not been run.
+On a GPU the mask is FlexAttention's block mask, and masked blocks are skipped. On a CPU it is a matrix of booleans. A test compares
+the two forward passes on a CPU. FlexAttention's backward pass needs a GPU and has not been run.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from torch.nn import functional
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
 
-Mask: TypeAlias = "Tensor | BlockMask"  # FlexAttention is imported on use: it costs each rank 0.4 s
+Mask: TypeAlias = "Tensor | BlockMask"  # a text, because importing FlexAttention takes each rank 0.4 s
 
 
 def document_ids(tokens: Tensor, end: int) -> Tensor:
-    """Return the number of each token's document in its window. The token `end` belongs to the document that it ends."""
+    """Return the number of each token's document within its window. The token `end` is the last token of its document."""
     ends = tokens == end
     return ends.cumsum(1) - ends.long()
 
 
 def document_mask(documents: Tensor, flex: bool) -> Mask:
-    """Return the mask of windows with these documents, as FlexAttention's blocks or as booleans."""
+    """Return the attention mask for these documents: FlexAttention's block mask if `flex`, else booleans."""
     batch, length = documents.shape
     if not flex:
         return (documents[:, :, None] == documents[:, None, :]).tril()[:, None]

@@ -12,7 +12,7 @@ from .tasks import Figures
 def loss_curve(points: list[Figures], marks: dict[str, float], title: str) -> bytes | None:
     """Draw the loss over the steps. Returns None without matplotlib.
 
-    Validations are dots, `marks` dashed lines, restarts dotted lines. A classifier's accuracy has the axis on the right.
+    Dots are validations, dashed lines are `marks`, dotted lines are restarts. A classifier's accuracy uses the right axis.
     """
     figure, axes = _figure(7, 4)
     if figure is None:

@@ -1,7 +1,7 @@
-"""Saves and loads a run's tensors with torch's distributed checkpoint, as safetensors, on any number of ranks.
+"""Saves and loads a run's tensors with torch.distributed.checkpoint (DCP) as safetensors, for any number of ranks.
 
-torch decides which rank writes which tensor (replicated tensors are divided among the ranks) and which parts another layout reads.
-This module defines the files: safetensors and one JSON marker, so that loading executes no code.
+torch decides which rank writes which tensor, and which parts each rank reads when the number of ranks has changed. This module
+defines the files: safetensors and one JSON marker. So loading a checkpoint executes no code.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from torch.futures import Future
 from . import tensor_file
 from .checkpoint_store import CheckpointStore, Commit, Marker, SupersededError
 
-State = dict[str, Tensor]  # by name, whole or sharded
-_FILE_BYTES = 2**28  # an object store's client gets a copy of a whole file, made while Python's lock is held
+State = dict[str, Tensor]  # tensors by name, whole or sharded
+_FILE_BYTES = 2**28  # limit, because an object store's client gets a copy of a whole file, made while Python's lock is held
 _THREADS = 4
 
 
@@ -51,18 +51,18 @@ class StorageError(Exception):
 
 
 class CheckpointSaver:
-    """Saves states: synchronously, or staged to host memory and written while training continues."""
+    """Saves states. A synchronous save blocks; an asynchronous save copies the state to host memory and writes it during training."""
 
     def __init__(self, checkpoints: CheckpointStore, asynchronous: bool) -> None:
         self._checkpoints, self._async = checkpoints, asynchronous
-        self._group: Any = dist.new_group(backend="gloo")  # a group of its own: the saver's thread must not mix with the loop's collectives
+        self._group: Any = dist.new_group(backend="gloo")  # so that the saver's thread does not mix with the loop's collectives
         self._pending: tuple[int, Any] | None = None
         on_gpu = torch.cuda.is_available()
         options = StagingOptions(use_pinned_memory=on_gpu, use_shared_memory=False, use_async_staging=False, use_non_blocking_copy=on_gpu)
         self._stager = DefaultStager(options) if asynchronous else None
-        self.blocked_s: list[float] = []  # per save: how long the loop was blocked
-        self.waited_s = 0.0  # the part of the last save's `blocked_s` in which it waited for the previous save
-        self.duration_s: float | None = None  # of the last save, from its start to its commit
+        self.blocked_s: list[float] = []  # seconds that each save blocked the loop
+        self.waited_s = 0.0  # part of the last `blocked_s`: the wait for the previous save
+        self.duration_s: float | None = None  # the last save, from start to commit
 
     @property
     def writing(self) -> int | None:
@@ -70,7 +70,7 @@ class CheckpointSaver:
         return self._pending[0] if self._pending is not None and not self._pending[1].done() else None
 
     def save(self, step: int, state: State, notes: Marker, wait: bool = False) -> None:
-        """Save a state. Raises SupersededError or StorageError, for this save or the previous one, on all ranks."""
+        """Save a state. Raises SupersededError or StorageError on all ranks, also for a failure of the previous save."""
         began = time.monotonic()
         self.finish()
         written_from = time.monotonic()
@@ -92,7 +92,7 @@ class CheckpointSaver:
             self._run_and_translate(step, written.result)
 
     def close(self) -> None:
-        """Free the host memory for staging."""
+        """Free the host memory of asynchronous saves."""
         if self._stager is not None:
             self._stager.close()
 
@@ -100,7 +100,7 @@ class CheckpointSaver:
         self.duration_s = time.monotonic() - written_from
 
     def _run_and_translate(self, step: int, act: Callable[[], object]) -> None:
-        """Run a save. Raises torch's collected errors as SupersededError or StorageError."""
+        """Run a save. Translate torch's errors to SupersededError or StorageError."""
         try:
             act()
         except CheckpointException as error:
@@ -115,7 +115,7 @@ class CheckpointSaver:
 
 
 def load_checkpoint(checkpoints: CheckpointStore, commit: Commit, marker: Marker, state: State) -> None:
-    """Load a checkpoint into a state's tensors, all ranks together. Raises ValueError on all of them when a file is damaged."""
+    """Load a checkpoint into a state's tensors. All ranks call this. If a file is damaged, raise ValueError on all ranks."""
     try:
         load_state(state, storage_reader=_Reader(checkpoints, commit, marker))
     except CheckpointException as error:
@@ -192,7 +192,7 @@ class _Reader(StorageReader):
         return Metadata(tensors)
 
     def set_up_storage_reader(self, metadata: Metadata, is_coordinator: bool, *_args: Any, **_more: Any) -> None:
-        if not self._file_of:  # the coordinator sent this rank the metadata
+        if not self._file_of:  # this rank got the metadata from the coordinator
             self.read_metadata()
 
     def prepare_local_plan(self, plan: LoadPlan) -> LoadPlan:

@@ -1,10 +1,10 @@
-"""Stores a run's checkpoints below one URL. A marker that is written last commits a checkpoint. Old checkpoints are deleted.
+"""Stores a run's checkpoints below one URL. A marker, written last, commits a checkpoint. Old checkpoints are deleted.
 
     <url>/400/state-2-0-0.safetensors   tensors of step 400 that rank 0 wrote in attempt 2
     <url>/400/commit-2.json             written after all of them: their digests, and what a resume needs
 
-Each attempt has its own file names, so an old attempt that is still alive cannot overwrite the files of a newer one. A resume takes the
-checkpoint of the highest attempt, so it ignores what the old attempt still writes. Nothing is pickled.
+Each attempt has its own file names. So an old attempt that still runs cannot overwrite the files of a newer attempt. A resume takes
+the checkpoint of the highest attempt, so it ignores files that an old attempt still writes. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from .shards import open_filesystem
 
 Buffer = bytes | memoryview
-Marker = dict[str, Any]  # JSON of a commit: the digests of its files, the layout of its tensors, the notes of the run
+Marker = dict[str, Any]  # JSON of a commit: digests of its files, layout of its tensors, notes of the run
 _NUMBER = re.compile("[0-9]{1,18}")
 _MARKER = re.compile(r"commit-([0-9]{1,9})\.json")
 _TMP_PREFIX = ".tmp-"  # prefix of a file that is being written; a killed process leaves it behind
@@ -41,20 +41,20 @@ class Commit:
 
 
 class CheckpointStore:
-    """The checkpoints of a run below one URL, as one attempt sees them."""
+    """The checkpoints of a run below one URL, for one attempt."""
 
     def __init__(self, url: str, attempt: int, keep: int, keep_every: int = 0) -> None:
         self._fs, self._root = open_filesystem(url)
         self._local = urlsplit(url).scheme == "file"
         self.attempt, self._keep, self._keep_every = attempt, max(keep, 1), keep_every
-        self.best: int | None = None  # this step is kept too
+        self.best: int | None = None  # the step of the best checkpoint, which is never deleted
 
     def check_fence(self) -> None:
-        """Raise SupersededError when a newer attempt has saved a whole checkpoint. A marker without its files does not count."""
+        """Raise SupersededError if a newer attempt has saved a complete checkpoint. A marker without its files does not count."""
         for commit in self.committed():
             if commit.attempt > self.attempt and self._is_whole(commit):
                 found = f"attempt {commit.attempt} has saved step {commit.step}"
-                raise SupersededError(f"{found}: this is attempt {self.attempt} and exits")
+                raise SupersededError(f"{found}, so this older attempt {self.attempt} exits")
 
     def _is_whole(self, commit: Commit) -> bool:
         try:
@@ -72,7 +72,7 @@ class CheckpointStore:
         return sorted(found, reverse=True)
 
     def marker(self, commit: Commit) -> Marker:
-        """Read a commit's marker. Raises OSError or ValueError when it is incomplete or wrong, or when a file is missing or truncated."""
+        """Read a commit's marker. Raises OSError or ValueError if the marker is invalid, or if a file is missing or truncated."""
         folder = f"{self._root}/{commit.step}"
         found: object = json.loads(self._fs.cat_file(f"{folder}/commit-{commit.attempt}.json"))
         marker: Marker = found if isinstance(found, dict) else {}
@@ -87,7 +87,7 @@ class CheckpointStore:
         return marker
 
     def read(self, step: int, name: str, sha256: str) -> bytes:
-        """Read a file. Raises OSError, or ValueError when its content differs from what was committed."""
+        """Read a file. Raises OSError, or ValueError if its digest differs from the committed digest."""
         data: bytes = self._fs.cat_file(f"{self._root}/{step}/{name}")
         digest = hashlib.sha256(data).hexdigest()
         if digest != sha256:
@@ -106,7 +106,7 @@ class CheckpointStore:
     def delete_old(self) -> None:
         """Delete old checkpoints, their markers first.
 
-        The newest `keep`, multiples of `keep_every`, the best one, and files of newer attempts stay.
+        It keeps the newest `keep` checkpoints, the multiples of `keep_every`, the best checkpoint, and files of newer attempts.
         """
         found = [commit for commit in self.committed() if commit.attempt <= self.attempt]
         kept = {(commit.step, commit.attempt) for commit in found[: self._keep]}
@@ -137,7 +137,7 @@ def _base(path: str) -> str:
 
 
 def put(fs: Any, path: str, pieces: Sequence[Buffer], local: bool) -> None:
-    """Write a file atomically: on disk by writing another file and renaming it. An object store needs no rename."""
+    """Write a file atomically. On disk, write a temporary file and rename it; an object store needs no rename."""
     if not local:
         fs.pipe_file(path, b"".join(pieces))
         return

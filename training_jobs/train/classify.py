@@ -9,10 +9,10 @@ import numpy.typing as npt
 
 
 def classification_metrics(matrix: npt.NDArray[Any]) -> dict[str, float]:
-    """Compute accuracy, and precision, recall and F1 as means over the classes (macro) and by class size (weighted).
+    """Compute accuracy, and precision, recall and F1: the mean over the classes (macro), and weighted by class size (weighted).
 
-    Rows are the actual classes, columns the predicted ones. A division by zero gives zero. A class that
-    neither occurs nor is predicted is left out.
+    Rows are actual classes, columns are predicted classes. A division by zero gives zero. A class that neither occurs nor is
+    predicted is left out.
     """
     counts = matrix.astype(np.float64)
     hits, actual, predicted = np.diag(counts), counts.sum(1), counts.sum(0)

@@ -15,12 +15,12 @@ from .presets import PRESETS
 
 
 class ConfigError(Exception):
-    """A setting is invalid; the message names every problem."""
+    """A setting is invalid. The message lists every problem."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """The settings of a training. The defaults are the preset gpt_tiny: one minute on a few CPU cores."""
+    """The settings of a training run. The defaults are the preset gpt_tiny: one minute on a few CPU cores."""
 
     preset: str = "gpt_tiny"
     task: str = "gpt"
@@ -103,7 +103,7 @@ CHOICES = {
     "memory_snapshot": ("off", "on"),
 }
 
-# A resumed run may change where, how fast and how long it runs, not what it computes.
+# Settings that a resumed run may change: they decide where, how fast and how long it runs, not its result.
 CHANGEABLE_ON_RESUME = frozenset(
     (
         *("preset", "steps", "micro", "strategy", "compile", "loss", "attention", "recompute", "deterministic", "threads", "cache_gib"),
@@ -115,7 +115,7 @@ CHANGEABLE_ON_RESUME = frozenset(
 
 @dataclass(frozen=True)
 class RunEnvironment:
-    """The settings that the platform decides: where to write, how often to save, and which attempt this is."""
+    """The settings from the platform: where to write, how often to save, and the number of this attempt."""
 
     output_url: str
     checkpoint_url: str
@@ -126,7 +126,7 @@ class RunEnvironment:
 
     @classmethod
     def from_env(cls, config: Config) -> RunEnvironment:
-        """Read the GPUYARD_* variables; without them, use the folder gpuyard-train of the current directory."""
+        """Read the GPUYARD_* variables. Without them, use the folder gpuyard-train in the current directory."""
         env = os.environ
         output = config.out or env.get("GPUYARD_OUTPUT_URL") or Path("gpuyard-train").absolute().as_uri()
         return cls(
@@ -154,7 +154,7 @@ def parse_config(words: Sequence[str]) -> Config:
 
 
 def parse_settings(words: Iterable[str], kind: type[Any]) -> tuple[dict[str, Any], list[str], list[str]]:
-    """Parse `key=value` words for a dataclass: the values, the words without `=`, and the problems."""
+    """Parse `key=value` words for a dataclass. Returns the values, the words without `=`, and the problems."""
     known: dict[str, Any] = {field.name: type(field.default) for field in fields(kind)}
     values: dict[str, Any] = {}
     others, problems = [], []
@@ -173,13 +173,13 @@ def parse_settings(words: Iterable[str], kind: type[Any]) -> tuple[dict[str, Any
 
 
 def digest(config: Config | Mapping[str, Any]) -> str:
-    """Return a fingerprint of what a config computes, without the settings in CHANGEABLE_ON_RESUME."""
+    """Return a digest of the settings that decide the result: all except CHANGEABLE_ON_RESUME."""
     values = config if isinstance(config, Mapping) else asdict(config)
     return hashlib.sha256(json.dumps({k: v for k, v in sorted(values.items()) if k not in CHANGEABLE_ON_RESUME}).encode()).hexdigest()[:16]
 
 
 def differences(config: Config, other: Mapping[str, Any]) -> list[str]:
-    """List the settings in which another run's config computes something else."""
+    """List the settings that decide the result and differ from another run's config."""
     mine = asdict(config)
     keys = sorted((mine.keys() | other.keys()) - CHANGEABLE_ON_RESUME)
     return [f"{key}: {other.get(key)} in the checkpoint, {mine.get(key)} now" for key in keys if other.get(key) != mine.get(key)]
@@ -220,7 +220,7 @@ def _invalid(config: Config) -> list[str]:
     if config.data == "stdlib" and config.val_bytes <= config.context:
         problems.append(f"val_bytes: got {config.val_bytes}, allowed: more than one window ({config.context})")
     if config.deterministic == "on" and config.compile == "max":
-        problems.append("compile: got max, which chooses kernels by measuring them; fix: compile=on with deterministic=on")
+        problems.append("compile: got max, which is not deterministic; fix: compile=on with deterministic=on")
     if not 0 <= config.dropout < 1:
         problems.append(f"dropout: got {config.dropout}, allowed: 0 to below 1")
     if config.profile and not _is_step_range(config.profile):

@@ -1,4 +1,4 @@
-"""Real text without a network: the source files of Python's standard library, split by file, the same on every rank."""
+"""Training text that needs no download: the source files of Python's standard library, split by file. It is equal on all ranks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Corpus:
 
 
 def load(corpus_bytes: int, val_bytes: int) -> Corpus:
-    """Read the standard library's files in the order of their paths' digests: the first are held out for validation.
+    """Read the standard library's files, ordered by digests of their paths. The first files are for validation.
 
     Raises ConfigError when the library is smaller than `val_bytes`.
     """
@@ -42,7 +42,7 @@ def load(corpus_bytes: int, val_bytes: int) -> Corpus:
 
 
 def _files(root: Path) -> list[str]:
-    """List the files in an order that does not depend on their content and is the same everywhere."""
+    """List the files in an order that is the same on every machine: by digests of their paths."""
     found = []
     for folder, folders, files in os.walk(root):
         folders[:] = [name for name in folders if name not in _LEFT_OUT]
@@ -51,7 +51,7 @@ def _files(root: Path) -> list[str]:
 
 
 def entropy(data: Bytes, order: int) -> float:
-    """Return the empirical entropy of a byte given the `order` - 1 bytes before it, in nats: the lowest loss of any n-gram model."""
+    """Return the entropy of a byte given the `order` - 1 bytes before it, in nats. No n-gram model of this order has a lower loss."""
     wide = data.astype(np.int64)
     grams = sum(wide[place : len(wide) - order + 1 + place] * 256 ** (order - 1 - place) for place in range(order))
     found, counts = np.unique(np.asarray(grams), return_counts=True)

@@ -1,4 +1,4 @@
-"""Loads training data in one shape: the standard library's text, scikit-learn's digits, noise, or a folder of shards."""
+"""Loads training data: the standard library's text, scikit-learn's digits, noise, or a folder of shards."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Split(Protocol):
 
     @property
     def sizes(self) -> list[int]:
-        """Number of records of each shard."""
+        """The number of records in each shard."""
 
     def __getitem__(self, number: int) -> Records: ...
 
     def prefetch(self, numbers: list[int]) -> None:
-        """Start to fetch shards that will be needed soon."""
+        """Start to download shards that will be needed soon."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,14 @@ class InMemorySplit:
 
     @property
     def sizes(self) -> list[int]:
-        """Number of records of each shard."""
+        """The number of records in each shard."""
         return [len(array) for array in self.arrays]
 
     def __getitem__(self, number: int) -> Records:
         return self.arrays[number]
 
     def prefetch(self, numbers: list[int]) -> None:
-        """Do nothing: there is nothing to fetch."""
+        """Do nothing: all shards are in memory."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,12 @@ class Dataset:
 
 
 def load(config: Config) -> Dataset:
-    """Load the data that a config names. Raises ConfigError when it does not fit the config."""
+    """Load the data of a config. Raises ConfigError if the data does not fit the config."""
     builtin = {"stdlib": _stdlib, "digits": _digits, "synthetic": _synthetic}.get(config.data)
     data = builtin(config) if builtin else _folder(config)
     kind = {"gpt": "tokens", "resnet": "images"}[config.task]
     if data.index.kind != kind:
-        raise ConfigError(f"data: got {config.data}, which holds {data.index.kind}; task={config.task} needs {kind}")
+        raise ConfigError(f"data: got {config.data}, which has {data.index.kind}; task={config.task} needs {kind}")
     if data.index.vocab > config.vocab:
         what = "tokens" if kind == "tokens" else "classes"
         raise ConfigError(f"vocab: got {config.vocab}, but {config.data} has {data.index.vocab} {what}; fix: vocab={data.index.vocab}")
@@ -86,7 +86,7 @@ class TokenWindows:
         self._order = SampleOrder(counts, seed)
 
     def batch(self, step: int, size: int, first: int, last: int) -> Ints:
-        """Return the windows `first` to `last` - 1 of a step's batch."""
+        """Return the windows `first` to `last` - 1 of a step's batch of `size` windows."""
         samples = self._order.batch(step, size)[first:last]
         rows = np.empty((len(samples), self._context + 1), np.int64)
         for row, (epoch, shard, number) in enumerate(samples):
@@ -101,7 +101,7 @@ class TokenWindows:
 
     @property
     def count(self) -> int:
-        """The number of windows in the split if they do not overlap: the greatest `last` of `part`."""
+        """The number of non-overlapping windows in the split: the largest `last` of `part`."""
         return sum(self._counts())
 
     def part(self, first: int, last: int) -> Ints:
@@ -147,7 +147,7 @@ class ImageBatches:
 
 
 def _ranges(sizes: Sequence[int], first: int, last: int) -> Iterator[tuple[int, int, int]]:
-    """Split the records `first` to `last` - 1 among the shards. Yields (shard, begin, end); begin and end count within the shard."""
+    """Find the shards that have the records `first` to `last` - 1. Yields (shard, begin, end), counted within the shard."""
     before = 0
     for shard, size in enumerate(sizes):
         begin, end = max(first - before, 0), min(last - before, size)
@@ -165,7 +165,7 @@ def _shifted(image: Records, move: Ints, most: int) -> Records:
 
 
 def assign_split(content: bytes, held_out: float) -> str:
-    """Assign train or val by the content alone: a document never changes its split, and copies get the same one."""
+    """Assign a document to train or val by its content alone. So it never changes its split, and copies get the same split."""
     return "val" if int.from_bytes(hashlib.sha256(content).digest()[:8]) < held_out * 2**64 else "train"
 
 
@@ -188,7 +188,7 @@ def _digits(config: Config) -> Dataset:
 
 
 def _synthetic(config: Config) -> Dataset:
-    """Return noise to measure speed: no data is read, and nothing can be learnt."""
+    """Return synthetic data to measure speed: no data is read, and nothing can be learnt."""
     if config.task == "gpt":
         return Dataset(DataIndex("tokens", "<u4", config.vocab, {}), None, None)
     index = DataIndex("images", "|u1", config.vocab, {}, shape=[32, 32, 3], mean=[127.5] * 3, std=[73.6] * 3)

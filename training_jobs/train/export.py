@@ -1,4 +1,4 @@
-"""Exports the model for use elsewhere: model.safetensors, config.json, a model card, and the tokenizer if there is one."""
+"""Exports the model: model.safetensors, config.json, a model card, and the tokenizer if there is one."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def write(output: Output, config: Config, data: Dataset, found: Figures, weights
 
 
 def load(url: str) -> tuple[nn.Module, Config, DataIndex]:
-    """Load an exported model for inference; only the export is needed. Raises OSError when it does not exist."""
+    """Load an exported model for inference. Raises OSError if it does not exist."""
     fs, root = open_filesystem(url.rstrip("/"))
     about = json.loads(fs.cat_file(f"{root}/config.json"))
     config, index = Config(**about["config"]), DataIndex(**about["index"])
@@ -56,7 +56,7 @@ def load(url: str) -> tuple[nn.Module, Config, DataIndex]:
 
 
 def build(config: Config, index: DataIndex, weights: dict[str, Tensor]) -> nn.Module:
-    """Build a model for inference around its weights, on a GPU where there is one."""
+    """Build a model for inference from its weights, on a GPU if there is one."""
     config = replace(config, loss="plain", recompute="none")
     with torch.device("meta"):  # no second copy of the weights
         model = TASKS[config.task](config, Dataset(index, None, None)).model()

@@ -16,7 +16,7 @@ from .shards import DataIndex, open_filesystem
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """An exported model and its tokenizer; without one, each byte is a token."""
+    """An exported model and its tokenizer. Without a tokenizer, each byte is a token."""
 
     net: Any
     config: Config
@@ -34,7 +34,7 @@ class LoadedModel:
 
 
 def load_model(url: str) -> LoadedModel:
-    """Load an exported GPT. Raises OSError when it does not exist, ConfigError when it is no GPT."""
+    """Load an exported GPT. Raises OSError if it does not exist, ConfigError if it is not a GPT."""
     net, config, index = export.load(url)
     if config.task != "gpt":
         raise ConfigError(f"model: got {url}, a {config.task}, allowed: a gpt; fix: python -m gpuyard.training_jobs.train.predict")
@@ -42,7 +42,7 @@ def load_model(url: str) -> LoadedModel:
 
 
 def load_tokenizer(url: str, index: DataIndex) -> Any | None:
-    """Load the tokenizer from a folder of data or of a model; None when each byte is a token."""
+    """Load the tokenizer from a data folder or a model folder; None if each byte is a token."""
     if index.tokenizer == "bytes":
         return None
     fs, root = open_filesystem(url.rstrip("/"))
@@ -52,7 +52,7 @@ def load_tokenizer(url: str, index: DataIndex) -> Any | None:
 
 @torch.no_grad()
 def generate_text(model: LoadedModel, prompt: str, count: int, temperature: float = 0.8, seed: int = 0) -> str:
-    """Return the prompt and `count` tokens that the model generates after it. Temperature 0 takes the likeliest token."""
+    """Generate `count` tokens after the prompt and return both as text. Temperature 0 takes the likeliest token."""
     device = next(model.net.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
     tokens = model.encode(prompt)

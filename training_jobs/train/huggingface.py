@@ -1,7 +1,7 @@
-"""Reads and writes model folders of Hugging Face: config.json and safetensors, also in several files with an index.
+"""Reads and writes model folders of Hugging Face: config.json and safetensors, in one file or several with an index.
 
-Models: Llama (also Mistral without a sliding window) and Qwen2, by URL. Other kinds and settings are refused with their names. Keys as
-transformers 5.24 writes them (read 2026-12-01).
+It loads Llama, Mistral without a sliding window, and Qwen2, from any fsspec URL. Other models and settings are refused by name. The
+keys are those of transformers 5.24 (read 2026-12-01).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .config import Config, ConfigError
 from .metrics import Output
 from .shards import open_filesystem
 
-_KINDS = {"LlamaForCausalLM": "none", "MistralForCausalLM": "none", "Qwen2ForCausalLM": "qkv"}  # and the biases of each
+_KINDS = {"LlamaForCausalLM": "none", "MistralForCausalLM": "none", "Qwen2ForCausalLM": "qkv"}  # model class -> its biases
 _FILE_BYTES = 5 * 10**9
 _PARTS = {  # of a block: our names and theirs
     "norm_1": "input_layernorm",
@@ -44,7 +44,7 @@ class _Entry(TypedDict):
 
 
 def their_name(name: str) -> str:
-    """Return a parameter's name in a Hugging Face folder."""
+    """Convert a parameter's name to its name in a Hugging Face folder."""
     if name in _OUTER:
         return _OUTER[name]
     _, number, part, kind = name.split(".")
@@ -52,7 +52,7 @@ def their_name(name: str) -> str:
 
 
 def with_shape(config: Config) -> Config:
-    """Return the config with the shape of the model that `init` names. Raises ConfigError when the trainer cannot load its kind."""
+    """Return the config with the shape of the model at `init`. Raises ConfigError if the trainer cannot load this kind of model."""
     fs, root = open_filesystem(config.init.rstrip("/"))
     try:
         about = json.loads(fs.cat_file(f"{root}/config.json"))
@@ -94,7 +94,7 @@ def _shape(about: dict[str, Any]) -> dict[str, Any]:
 
 
 def load_weights(url: str, model: nn.Module) -> None:
-    """Load a folder's weights into a model, sharded or whole. Rank 0 reads one tensor at a time. Raises ConfigError on all ranks."""
+    """Load a folder's weights into a sharded or whole model. Rank 0 reads one tensor at a time. Raises ConfigError on all ranks."""
     names = {name: their_name(name) for name, _ in model.named_parameters()}
     fs, root = open_filesystem(url.rstrip("/"))
     shared: list[Any] = [None]
@@ -140,7 +140,7 @@ def _table(fs: Any, root: str) -> Iterator[tuple[str, _Entry]]:
 
 
 def save(output: Output, folder: str, config: Config, weights: dict[str, Tensor], file_bytes: int = _FILE_BYTES) -> None:
-    """Write a folder that transformers loads. Raises OSError."""
+    """Write a model folder that transformers can load. Raises OSError."""
     files: list[dict[str, Tensor]] = [{}]
     size = 0
     for name, tensor in weights.items():
@@ -161,7 +161,7 @@ def save(output: Output, folder: str, config: Config, weights: dict[str, Tensor]
 
 
 def _about(config: Config) -> dict[str, Any]:
-    """Return the config.json of a model of ours."""
+    """Return the content of config.json for one of this trainer's models."""
     biased = config.biases == "qkv"
     rope: dict[str, Any] = {"rope_theta": config.rope_theta, "rope_type": "default"}
     if config.rope_scaling:

@@ -1,6 +1,6 @@
-"""A Llama-shaped model: grouped queries, SwiGLU, rotary positions with a configurable base, and the biases of Qwen2.
+"""Llama and Qwen2: grouped-query attention, SwiGLU, rotary positions with a configurable base, optional biases.
 
-It computes what transformers' LlamaForCausalLM and Qwen2ForCausalLM compute, so their checkpoints load (huggingface.py).
+The results equal transformers' LlamaForCausalLM and Qwen2ForCausalLM, so huggingface.py can load their checkpoints.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .model import LanguageModel, recomputed, rotate
 
 
 class Llama(LanguageModel):
-    """Maps tokens and their next tokens to the sum of the losses. The vocabulary is not padded: foreign weights have no rows for it."""
+    """Maps tokens and next tokens to the sum of the losses. The vocabulary is not padded, because loaded weights have no such rows."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -29,11 +29,11 @@ class Llama(LanguageModel):
 
     @property
     def head_weight(self) -> Tensor:
-        """The output matrix: a separate one, or the embedding if they are tied."""
+        """The output matrix: the embedding if both are tied, else a separate matrix."""
         return self.embedding.weight if self.head is None else self.head.weight
 
     def init_std(self, name: str, parameter: Tensor) -> float | None:
-        """Return a parameter's initial standard deviation; None: it starts as ones. Logits start small at any width, as in Gpt."""
+        """Return a parameter's initial standard deviation; None = all ones. Logits start small at any width, as in Gpt."""
         if "norm" in name:
             return None
         if name.endswith((".bias", "o.weight", "down.weight")):
@@ -97,12 +97,12 @@ def ffn(config: Config) -> int:
 
 
 def frequencies(config: Config) -> Tensor:
-    """Return the rotation speeds of a head's pairs, stretched for longer contexts as Llama 3.1 does where the config says so."""
+    """Return the rotary frequencies of a head. `rope_scaling` stretches them for longer contexts, as in Llama 3.1."""
     width = head_width(config)
     speeds = 1.0 / config.rope_theta ** (torch.arange(0, width, 2, device="cpu").float() / width)
     if not config.rope_scaling:
         return speeds
     factor, low, high, original = (float(part) for part in config.rope_scaling.split(","))
-    turns = original * speeds / (2 * math.pi)  # over the original context
+    turns = original * speeds / (2 * math.pi)  # turns within the original context
     blend = ((turns - low) / (high - low)).clamp(0.0, 1.0)
     return (1.0 - blend) * speeds / factor + blend * speeds

@@ -33,7 +33,7 @@ _PRINT_EVERY_S = 2.0
 
 
 class NotFiniteError(Exception):
-    """The gradients are not finite; the weights are those of the previous step."""
+    """The gradients are not finite. The weights were not updated."""
 
 
 class StopInValidationError(Exception):
@@ -41,7 +41,7 @@ class StopInValidationError(Exception):
 
 
 class Trainer:
-    """A run's state and the loop over its steps; the same calls on every rank."""
+    """A run's state and the loop over its steps. All ranks make the same calls."""
 
     def __init__(self, config: Config, environment: RunEnvironment) -> None:
         self.started = time.monotonic()
@@ -64,7 +64,7 @@ class Trainer:
         return self.state.step
 
     def train(self) -> Figures:
-        """Train to the last step. Returns the run's figures; exits with 75 when the ranks voted for a stop."""
+        """Train to the last step and return the run's figures. Exits with 75 if the ranks vote for a stop."""
         profile = StepProfiler(self.config.profile if self.ranks.rank == 0 else "", self.output.write)
         self._reports.start(self.started)
         self._saves.start()
@@ -104,7 +104,7 @@ class Trainer:
         return self._reports.figures(self._loss, self._prefetcher.waited_s)
 
     def validate(self) -> Figures:
-        """Return the task's figures over the validation split. Exits with 75 when the ranks vote for a stop: the step is saved already."""
+        """Validate and return the task's figures. Exits with 75 if the ranks vote for a stop (the step is already saved)."""
         net = self.state.net
         net.model.eval()
         try:
@@ -160,7 +160,7 @@ class Trainer:
         self._votes.cast([total / self.task.targets_per_step, norm / self.ranks.world], [hook.stop_asked(), due])
 
     def _check_finite(self, norm: Tensor) -> None:
-        """Stop at gradients that are not finite. On a GPU the device checks, so the host does not wait."""
+        """Stop if the gradients are not finite. On a GPU the check runs on the device, so the host does not wait."""
         message = f"step {self.state.step + 1}: the gradients are not finite; fix: a lower lr=, or inspect the data of this step"
         if norm.device.type == "cuda":
             torch._assert_async(torch.isfinite(norm), message)
@@ -178,7 +178,7 @@ class Trainer:
         return self.config.eval_every > 0 and self.state.step % self.config.eval_every == 0 and not last
 
     def _evaluate(self) -> None:
-        """Validate a saved step. The checkpoint of the best loss so far is kept."""
+        """Validate a saved step. If its loss is the best so far, keep its checkpoint."""
         found = self.validate()
         self.metrics.write(self.state.step, {name: value for name, value in found.items() if isinstance(value, float)})
         account, loss = self.state.account, found["val_loss"]
@@ -190,7 +190,7 @@ class Trainer:
         return every > 0 and self.state.step % every == 0
 
     def _save(self, wait: bool) -> None:
-        """Save on all ranks. Raises SystemExit on all of them: 75 when superseded, 74 when storage failed."""
+        """Save on all ranks. Raises SystemExit on all ranks: 75 if a newer attempt has saved, 74 if storage failed."""
         self.state.account.last_loss = finite(self._loss)
         with self._storage_errors():
             self.state.save(wait)
@@ -198,7 +198,7 @@ class Trainer:
         self._saves.saved(self.state.step)
 
     def _await_save(self) -> None:
-        """Wait for a save that is still being written. Raises what _save raises."""
+        """Wait for a save that is still being written. Raises SystemExit like `_save`."""
         with self._storage_errors():
             self.state.saver.finish()
 

@@ -1,4 +1,4 @@
-"""Writes a run's metrics to metrics.jsonl and its sinks, and accounts for its time."""
+"""Writes a run's metrics to metrics.jsonl and the sinks, and sums up its time over all attempts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .tasks import Figures
 from .tensor_file import Pieces
 
 _WRITE_EVERY_S = 10.0
-_PATIENCE_S = 10.0  # the longest wait for the writing thread at the end of a run or an attempt
+_PATIENCE_S = 10.0  # longest wait for the writing thread at the end of an attempt
 
 
 @dataclass
@@ -29,12 +29,12 @@ class TimeAccount:
     """The time and progress of a run over all its attempts, saved with each checkpoint."""
 
     began_at: float = 0.0  # Unix time of the first attempt
-    productive_s: float = 0.0  # in steps that were not repeated
+    productive_s: float = 0.0  # seconds in steps that were not repeated
     lost_steps: int = 0
     restarts: int = 0
     best_step: int | None = None
     best_loss: float | None = None
-    last_loss: float | None = None  # of the saved step
+    last_loss: float | None = None  # loss of the saved step
 
     @classmethod
     def from_notes(cls, notes: Mapping[str, Any]) -> TimeAccount:
@@ -46,7 +46,7 @@ class TimeAccount:
         return asdict(self)
 
     def goodput(self) -> float | None:
-        """Return the productive share of the time since the first attempt began; None when the clock was set back."""
+        """Return the productive share of the time since the first attempt began; None if the clock was set back."""
         passed = time.time() - self.began_at
         return min(self.productive_s / passed, 1.0) if passed > 0 and self.began_at > 0 else None
 
@@ -73,7 +73,7 @@ class Output:
             file.write(text)
 
     def read(self, name: str) -> bytes | None:
-        """Read a file; None when it does not exist."""
+        """Read a file; None if it does not exist."""
         try:
             return self._fs.cat_file(f"{self._root}/{name}")  # type: ignore[no-any-return]
         except (FileNotFoundError, NotADirectoryError):
@@ -87,7 +87,7 @@ class MetricsLog:
         self._output, self._active, self._written_at = output, active, time.monotonic()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="metrics")
         self._writing: Future[None] | None = None
-        self._written, self._warned = 0, False  # lines that the file has, and whether failed storage was reported
+        self._written, self._warned = 0, False  # number of lines in the file; whether a storage error was reported
         self.lines: list[Figures] = []
         if active and step and (before := output.read("metrics.jsonl")):
             self.lines = [
@@ -104,7 +104,7 @@ class MetricsLog:
             self.flush()
 
     def flush(self, wait: bool = False) -> None:
-        """Write the new lines in a thread. With `wait`, give the thread some seconds to finish. Failed storage is reported once."""
+        """Write the new lines in a thread. `wait`: wait up to 10 s for the thread. A storage error is reported once."""
         if not self._active:
             return
         self._written_at = time.monotonic()
@@ -113,11 +113,11 @@ class MetricsLog:
         if wait:
             with contextlib.suppress(TimeoutError):
                 self._writing.result(_PATIENCE_S)
-                self._writing = self._pool.submit(self._write)  # for the lines that came while it wrote
+                self._writing = self._pool.submit(self._write)  # lines that were added while the thread wrote
                 self._writing.result(_PATIENCE_S)
 
     def _write(self) -> None:
-        """Append to a local file. Object stores cannot append, so there the whole file is written."""
+        """Append the new lines to a local file. Object stores cannot append, so the whole file is written there."""
         lines, written = list(self.lines), self._written
         unsent, self._sent = lines[self._sent :], len(lines)
         text = ["".join(json.dumps(line) + "\n" for line in part) for part in (lines[:written], lines[written:])]

@@ -1,4 +1,4 @@
-"""A GPT: pre-norm blocks, rotary positions, normalised queries and keys, no biases."""
+"""A GPT with pre-norm blocks, rotary positions, normalised queries and keys, and no biases."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .attention import Mask, attend, document_ids, document_mask
 from .config import Config
 
 IGNORED = -100  # a target that does not count
-_CHUNK_LOGITS = 2**28  # logits held at a time by the chunked loss: 1 GiB in fp32
+_CHUNK_LOGITS = 2**28  # largest number of logits in memory in the chunked loss: 1 GiB in fp32
 LossAndSlope = Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]
 
 
 def padded_vocab(vocab: int) -> int:
-    """Round the vocabulary up to a multiple of 128, which suits matrix units."""
+    """Round the vocabulary up to a multiple of 128, which is fast on tensor cores."""
     return -(-vocab // 128) * 128
 
 
@@ -45,7 +45,7 @@ class LanguageModel(nn.Module):
         raise NotImplementedError
 
     def set_rotation(self, length: int, speeds: Tensor) -> None:
-        """Set the angles of the rotary positions. They are constants, not saved."""
+        """Compute the angles of the rotary positions. They are constants and not saved."""
         angle = torch.outer(torch.arange(length, device="cpu").float(), speeds)
         self.register_buffer("cos", angle.cos(), persistent=False)
         self.register_buffer("sin", angle.sin(), persistent=False)
@@ -60,7 +60,7 @@ class LanguageModel(nn.Module):
         return functional.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED, reduction="sum", label_smoothing=smoothing)
 
     def logits(self, tokens: Tensor) -> Tensor:
-        """Return the logits of the next token at each position, without the padding of the vocabulary."""
+        """Return the logits of the next token at each position, without the vocabulary's padding."""
         return functional.linear(self._features(tokens), self.head_weight)[..., : self.vocab].float()
 
     def _features(self, tokens: Tensor) -> Tensor:
@@ -95,7 +95,7 @@ class Gpt(LanguageModel):
         return self.head.weight
 
     def init_std(self, name: str, parameter: Tensor) -> float | None:
-        """Return a parameter's initial standard deviation; None: it starts as ones.
+        """Return a parameter's initial standard deviation; None = all ones.
 
         Projections back to the residual stream start at zero. The head starts with logits of variance 1/4 at any width, so the
         first loss is ln(vocabulary) + 1/8. A head tied to the embedding would give each token its own logit of std x width.
@@ -108,7 +108,7 @@ class Gpt(LanguageModel):
 
 
 class _Norm(nn.Module):
-    """RMSNorm in the input's type: another weight's type would prevent the fused kernel, and CUDA's autocast returns fp32."""
+    """RMSNorm in the input's type. A weight of another type would prevent the fused kernel, and CUDA's autocast would return fp32."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -144,7 +144,7 @@ class _Block(nn.Module):
 
 
 def recomputed(work: Callable[..., Tensor], how: str, *given: Any) -> Tensor:
-    """Call a block's work. Recompute it in the backward pass: none, selective or block. torch.compile and FSDP2 include it."""
+    """Run a block with activation checkpointing: `how` is none, selective or block. torch.compile and FSDP2 include it."""
     if how == "none":
         return work(*given)
     more: dict[str, Any] = {"context_fn": _keep_products} if how == "selective" else {}
@@ -153,7 +153,7 @@ def recomputed(work: Callable[..., Tensor], how: str, *given: Any) -> Tensor:
 
 
 def _keep_products() -> Any:
-    """Keep the results of matrix products and attention for the backward pass; the rest is cheap to recompute."""
+    """Return the policy for selective checkpointing: keep matrix products and attention, recompute the rest, which is cheap."""
     aten: Any = torch.ops.aten
     attention = ("flash_attention", "efficient_attention", "cudnn_attention", "flash_attention_for_cpu")
     kept = [aten.mm.default, *(getattr(aten, f"_scaled_dot_product_{name}").default for name in attention)]
@@ -161,7 +161,7 @@ def _keep_products() -> Any:
 
 
 def compile_loss(model: nn.Module) -> None:
-    """Compile the operations between the matrix products of the chunked loss: one pass over the logits instead of about ten."""
+    """Compile the operations between the chunked loss's matrix products. Then the logits are read once, not about ten times."""
     if isinstance(model, LanguageModel):
         model.loss_and_slope = torch.compile(loss_and_slope, dynamic=False)
 
@@ -169,15 +169,15 @@ def compile_loss(model: nn.Module) -> None:
 def chunked_loss(x: Tensor, weight: Tensor, targets: Tensor, smoothing: float = 0.0, between: LossAndSlope | None = None) -> Tensor:
     """Return the sum of the cross-entropies in fp32 without storing the whole matrix of logits.
 
-    torch's linear_cross_entropy is not used: it sums in the input's type, and bf16 has about three decimal digits. With
-    reduction="none" it computes the head's product a second time in the backward pass.
+    torch's linear_cross_entropy is not used, because it sums in the input's type, and bf16 has about three decimal digits. With
+    reduction="none" it computes the head's product twice.
     """
     total: Tensor = _ChunkedLoss.apply(x, weight, targets, smoothing, torch.is_grad_enabled(), between or loss_and_slope)
     return total
 
 
 class _ChunkedLoss(torch.autograd.Function):
-    """Compute the loss and the gradients in chunks of rows, one row for each token: three matrix products of the head's size in all."""
+    """Compute the loss and its gradients in chunks of tokens. In all it needs three matrix products of the head's size."""
 
     @staticmethod
     def forward(
@@ -205,15 +205,15 @@ class _ChunkedLoss(torch.autograd.Function):
 
 
 def _chunk_rows(rows: int, most: int) -> int:
-    """Return the number of rows of a chunk: the largest divisor of `rows` above `most / 2` and up to `most`, else `most`.
+    """Return the rows of a chunk: the largest divisor of `rows` that is above `most / 2` and at most `most`; else `most`.
 
-    With a divisor all chunks have one shape, which is compiled once.
+    With a divisor all chunks have the same shape, so that they are compiled once.
     """
     return next((size for size in range(min(most, rows), max(most // 2, 1), -1) if rows % size == 0), min(most, rows))
 
 
 def loss_and_slope(logits: Tensor, targets: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
-    """Return the sum of the cross-entropies and its gradient by the logits, both in fp32."""
+    """Return the sum of the cross-entropies and its gradient with respect to the logits, both in fp32."""
     scores, counted, places = logits.float(), targets != IGNORED, targets.clamp(min=0)[:, None]
     norm = scores.logsumexp(1, keepdim=True)
     loss = norm - (1.0 - smoothing) * scores.gather(1, places)
@@ -232,7 +232,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def initialise(model: nn.Module, seed: int) -> None:
-    """Initialise the parameters from the seed and their names alone: the same on any number of ranks, whole or sharded."""
+    """Initialise the parameters from the seed and their names. The values are equal for any number of ranks, whole or sharded."""
     from torch.distributed.tensor import DTensor, distribute_tensor
 
     rule: Any = model.init_std

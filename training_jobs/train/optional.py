@@ -1,4 +1,4 @@
-"""The optional packages: one table, imported on use."""
+"""The optional packages in one table. They are imported when they are first used."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OPTIONAL = {
 
 
 def import_optional(module: str) -> Any | None:
-    """Import a module of an optional package; None when it is not installed."""
+    """Import a module of an optional package; None if it is not installed."""
     if module.split(".")[0] not in OPTIONAL:
         raise LookupError(f"{module} is not in the table of optional packages")
     try:
@@ -30,7 +30,7 @@ def import_optional(module: str) -> Any | None:
 
 
 def require_optional(module: str, why: str) -> Any:
-    """Import a module of an optional package. Raises ConfigError with the fix when it is not installed."""
+    """Import a module of an optional package. If it is not installed, raise ConfigError with the pip command."""
     found = import_optional(module)
     if found is None:
         raise ConfigError(f"{why} needs a package that is not installed; fix: pip install {OPTIONAL[module.split('.')[0]]}")

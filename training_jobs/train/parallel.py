@@ -19,8 +19,8 @@ from .config import Config, ConfigError
 from .model import compile_loss
 from .process_group import EXPORT_TIMEOUT_S, RankInfo, set_timeouts, shorten_timeouts
 
-_STATE_BYTES = 16  # per parameter: weight, gradient and two moments in fp32
-_MEMORY_SHARE = 0.6  # of a device's memory for state; the rest is for activations
+_STATE_BYTES = 16  # bytes per parameter: weight, gradient and two moments in fp32
+_MEMORY_SHARE = 0.6  # fraction of a device's memory for these; the rest is for activations
 _BACKENDS = {
     "cudnn": SDPBackend.CUDNN_ATTENTION,
     "flash": SDPBackend.FLASH_ATTENTION,
@@ -32,7 +32,7 @@ _MODES = {"on": None, "max": "max-autotune-no-cudagraphs", "graphs": "reduce-ove
 
 
 def choose_strategy(strategy: str, parameters: int, memory: int | None, world: int, local_world: int) -> tuple[str, str]:
-    """Choose the strategy for a model's size, and say why. Raises ConfigError for an impossible one."""
+    """Choose the strategy for a model's size. Returns it with the reason. Raises ConfigError for an impossible strategy."""
     if strategy != "auto":
         if strategy == "single" and world > 1:
             raise ConfigError(f"strategy: got single, but there are {world} ranks; fix: strategy=ddp")
@@ -73,7 +73,7 @@ def resolve_auto(config: Config, ranks: RankInfo, parameters: int) -> tuple[Conf
 
 
 def _choose_precision(precision: str, device: torch.device) -> tuple[str, str]:
-    """Choose the precision, and say why it is not bf16 on a GPU. V100 and T4 only emulate bf16, which is slower than fp32."""
+    """Choose the precision. Returns it, with the reason if it is not bf16 on a GPU: V100 and T4 emulate bf16 slowly."""
     if device.type != "cuda" or precision == "fp32":
         return ("fp32" if precision == "auto" else precision), ""
     if torch.cuda.is_bf16_supported(including_emulation=False):
@@ -85,12 +85,12 @@ def _choose_precision(precision: str, device: torch.device) -> tuple[str, str]:
 
 
 def allow_tf32(config: Config) -> None:
-    """Let products that stay in fp32 under bf16 use the matrix units. precision=fp32 keeps them exact."""
+    """Allow TF32 for matrix products that stay in fp32 with precision=bf16. precision=fp32 keeps exact fp32."""
     torch.set_float32_matmul_precision("high" if config.precision == "bf16" else "highest")
 
 
 class ParallelModel:
-    """A model with its strategy: forward passes, gradient accumulation and clipping are the same for all strategies."""
+    """A model with its strategy. All strategies have the same methods for forward passes, gradient accumulation and clipping."""
 
     def __init__(self, model: nn.Module, config: Config, ranks: RankInfo) -> None:
         self._config, self._ranks = config, ranks
@@ -105,14 +105,14 @@ class ParallelModel:
         _materialise(model, ranks.device)
         if config.compile in _MODES:
             blocks: Any = model.blocks
-            for block in blocks:  # compile what is inside FSDP2's hooks, not the hooks
+            for block in blocks:  # compile the code inside FSDP2's hooks, not the hooks
                 block.forward = torch.compile(block.forward, mode=_MODES[config.compile])
             if config.loss == "chunked":
                 compile_loss(model)
         self.wrapped: nn.Module = model
 
     def wrap_ddp(self) -> None:
-        """Wrap the initialised model for DDP; the other strategies need no wrapper."""
+        """Wrap the initialised model with DDP. The other strategies need no wrapper."""
         if self._config.strategy == "ddp":
             ids = [self._ranks.device.index] if self._ranks.device.type == "cuda" else None
             # Buffers are constants: broadcasting them would make every forward pass wait for rank 0.
@@ -121,11 +121,11 @@ class ParallelModel:
             self.wrapped = DistributedDataParallel(self.model, device_ids=ids, gradient_as_bucket_view=True)
 
     def shorten_timeouts(self) -> str:
-        """Shorten the timeout of every group after the first step, when nothing compiles any more. All ranks call it. Returns a message."""
+        """Shorten the timeout of every process group after the first step, which compiles. All ranks call this. Returns a message."""
         return shorten_timeouts(self._groups())
 
     def lengthen_timeouts(self) -> None:
-        """Lengthen the timeout of every group after training: the other ranks wait while rank 0 exports the model."""
+        """Lengthen the timeout of every process group after training, because the other ranks wait while rank 0 exports the model."""
         set_timeouts(EXPORT_TIMEOUT_S, self._groups())
 
     def _groups(self) -> list[Any]:
@@ -142,10 +142,10 @@ class ParallelModel:
 
     @contextlib.contextmanager
     def gradient_sync(self, last: bool) -> Iterator[None]:
-        """Exchange gradients only after the last part of a batch.
+        """Synchronise gradients only after the last part of a batch (gradient accumulation).
 
-        FSDP2 reduces and scatters them after each part. Otherwise every device would hold the whole model's gradients until the
-        last part: 14 to 28 GB for 7B. HSDP's exchange between the nodes waits for the last part.
+        FSDP2 still reduces and scatters them after each part. Otherwise every device would keep the whole model's gradients until the
+        last part: 14 to 28 GB for 7B. HSDP synchronises the nodes only after the last part.
         """
         if isinstance(self.wrapped, DistributedDataParallel):
             with contextlib.nullcontext() if last else self.wrapped.no_sync():
@@ -156,13 +156,13 @@ class ParallelModel:
         yield
 
     def clip_gradients(self, most: float) -> Tensor:
-        """Clip the gradients to a norm of `most`, 0 = no limit. Returns the norm before clipping, on the device."""
+        """Clip the gradients to the norm `most`; 0 = no limit. Returns the norm before clipping, on the device."""
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), most if most > 0 else float("inf"))
         return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 
 def _shard(model: nn.Module, config: Config, ranks: RankInfo) -> DeviceMesh:
-    """Shard each block, then the rest. The last block stays gathered: the backward pass needs it at once."""
+    """Shard each block, then the rest. The last block stays gathered, because the backward pass needs it first."""
     if config.strategy == "hsdp":
         shape, names = (ranks.world // ranks.local_world, ranks.local_world), ("replicate", "shard")
     else:
@@ -180,7 +180,7 @@ def _shard(model: nn.Module, config: Config, ranks: RankInfo) -> DeviceMesh:
 
 
 def _materialise(model: nn.Module, device: torch.device) -> None:
-    """Allocate memory for a model built on the meta device. Its buffers were computed on the CPU and are copied."""
+    """Allocate memory for a model on the meta device, and copy its buffers, which were computed on the CPU."""
     buffers = {name: buffer.to(device) for name, buffer in model.named_buffers()}
     model.to_empty(device=device)
     for name, buffer in model.named_buffers():

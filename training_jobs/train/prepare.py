@@ -4,8 +4,8 @@
     prepare pile.jsonl out=s3://b/pile kind=jsonl field=text tokenizer=gpt2.json
     prepare photos/ out=file:///data/photos kind=images size=64       photos/<class>/<image>
 
-Documents and images are written in a random order that `seed` decides: training reads one file of records at a time, so a file must
-not hold one class or one source. The content alone decides the split, so it never changes and copies get the same one.
+Documents and images are written in random order (`seed`). Training reads one file at a time, so each file must contain all classes and
+sources. The content alone decides the split: it never changes, and copies get the same split.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ _IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"}
 
 @dataclass(frozen=True)
 class Settings:
-    """How to make a data folder."""
+    """The settings of `prepare`."""
 
     out: str = ""
     kind: str = "text"  # text | jsonl | images
     field: str = "text"  # the text's key in a JSONL line
-    tokenizer: str = "bytes"  # or the path of a `tokenizers` file
+    tokenizer: str = "bytes"  # bytes, or the path of a `tokenizers` file
     end: str = "<|endoftext|>"  # the tokenizer's token that ends a document; tokenizer=bytes ends it with a zero byte
     held_out: float = 0.1
-    seed: int = 0  # of the order of documents and images
+    seed: int = 0  # seed of the order of documents and images
     shard_mib: int = 128
     size: int = 32  # width and height of the images after scaling, in pixels
     channels: int = 3
@@ -61,7 +61,7 @@ def main(words: list[str]) -> int:
 
 
 def prepare(inputs: list[Path], settings: Settings) -> DataIndex:
-    """Write the shards, then index.json. Raises ConfigError when a split stays empty."""
+    """Write the shards, then index.json. Raises ConfigError if a split is empty."""
     index = _images(inputs, settings) if settings.kind == "images" else _tokens(inputs, settings)
     for split in ("train", "val"):
         if not index.splits[split]:
@@ -73,7 +73,7 @@ def prepare(inputs: list[Path], settings: Settings) -> DataIndex:
 
 
 class _Shard:
-    """Collects the records of one split and writes a file when enough have come."""
+    """Collects the records of one split and writes them in files of the configured size."""
 
     def __init__(self, out: str, split: str, limit: int, record: np.dtype[Any]) -> None:
         self._fs, self._root = open_filesystem(out.rstrip("/"))
@@ -89,7 +89,7 @@ class _Shard:
             self._write(whole)
 
     def close(self) -> list[ShardFile]:
-        """Write the data that is still buffered. Returns the files."""
+        """Write the remaining records. Returns all files."""
         if self._data:
             self._write(len(self._data))
         return self.files

@@ -1,10 +1,10 @@
-"""Presets: what each one changes of Config's defaults. Add your own as one more row.
+"""The presets. Each has the settings that differ from Config's defaults. To add a preset, add a row.
 
-The larger ones have batches of about half a million tokens; `micro` is what one 80 GB GPU should hold of it at a time.
-Their `lr` are the peak rates that Pythia uses for these sizes: 6e-4, 3e-4, 2e-4 and 1.2e-4 for 125M, 350M, 1.3B and 6.7B (README and
-configs of github.com/EleutherAI/pythia, read 2026-12-01), with batches of 2 to 4 million tokens. They are said to be GPT-3's
-(arXiv:2005.14165, table 2.1, not read). Normalised queries and keys bear higher rates. No run on a GPU has tuned them. The names count
-the embedding once, as GPT-2 does; the head is a matrix of its own.
+The larger presets have batches of about half a million tokens. `micro` should fit on one GPU with 80 GB. Each `lr` is the peak
+learning rate that Pythia uses for this size: 6e-4, 3e-4, 2e-4 and 1.2e-4 for 125M, 350M, 1.3B and 6.7B (README and
+configs of github.com/EleutherAI/pythia, read 2026-12-01), with batches of 2 to 4 million tokens. They are said to be
+GPT-3's (arXiv:2005.14165, table 2.1, not read). Models with normalised queries and keys tolerate higher rates. No run on a GPU has tuned
+them. The names count the embedding once, as GPT-2 does, although the output matrix is separate.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 
 def _gpt(width: int, layers: int, context: int, micro: int, lr: float, steps: int) -> dict[str, Any]:
-    """Return settings for a GPT with heads of 128 and GPT-2's vocabulary, on synthetic data until `data=` names a folder of shards."""
+    """Return settings for a GPT with heads of width 128 and GPT-2's vocabulary. It uses synthetic data until `data=` is set."""
     tokens = 2**19
     return {
         "data": "synthetic",

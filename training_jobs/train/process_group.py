@@ -1,4 +1,4 @@
-"""Joins and leaves the ranks' process group, and sets the timeouts of its collectives."""
+"""Joins and leaves the process group, and sets the timeouts of its collectives."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import HashStore
 
-FIRST_STEP_TIMEOUT_S, TIMEOUT_S = 300, 100  # of a collective: the first step compiles; later, a lost rank must be noticed soon
-EXPORT_TIMEOUT_S = 3600  # of a model of 7B: 28 GB that one rank uploads
+FIRST_STEP_TIMEOUT_S, TIMEOUT_S = 300, 100  # of a collective: long for the first step, which compiles; then short, to notice a lost rank
+EXPORT_TIMEOUT_S = 3600  # for 7B, one rank uploads 28 GB
 _TEARDOWN_S = 10.0
 
 
@@ -36,7 +36,7 @@ class RankInfo:
 
 
 def join_process_group() -> None:
-    """Join the process group of the other ranks, or make one of a single rank."""
+    """Join the process group of the other ranks. Without torchrun, make a group of one rank."""
     os.environ.setdefault("TORCH_FR_BUFFER_SIZE", "20000")  # the flight recorder shows which collective hung
     os.environ.setdefault("TORCH_NCCL_DUMP_ON_TIMEOUT", "1")
     os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")  # less fragmentation, as torchtitan sets it (2026-11)
@@ -51,7 +51,7 @@ def join_process_group() -> None:
 
 
 def compute_deterministically() -> None:
-    """Let torch use only algorithms that give the same bits in each run. Call it before the first use of a GPU.
+    """Make torch use only deterministic algorithms. Call this before the first use of a GPU.
 
     torch then leaves out cuDNN's attention, sums an embedding's gradient in a fixed order, and does not choose kernels by
     measuring them. Sources: torch's notes on randomness, torch 2.15's sdp_utils.cpp and inductor's config (2026-11).
@@ -63,7 +63,7 @@ def compute_deterministically() -> None:
 
 
 def shorten_timeouts(groups: Sequence[Any]) -> str:
-    """Shorten the timeout of the world and of these groups after the first step of all ranks. Returns a message."""
+    """Shorten the timeout of the default group and these groups after the first step of all ranks. Returns a message."""
     dist.barrier()  # with the long timeout: another rank may still compile
     if set_timeouts(TIMEOUT_S, groups):
         return f"the collectives' timeout is now {TIMEOUT_S} s"
@@ -71,7 +71,7 @@ def shorten_timeouts(groups: Sequence[Any]) -> str:
 
 
 def set_timeouts(seconds: int, groups: Sequence[Any]) -> bool:
-    """Set the timeout of the world and of these groups, which do not inherit it. Returns False if this torch cannot."""
+    """Set the timeout of the default group and these groups (they do not inherit it). Returns False if torch is too old."""
     set_timeout: Callable[..., None] | None = getattr(dist.distributed_c10d, "set_timeout", None)
     set_timeout = set_timeout or getattr(dist.distributed_c10d, "_set_pg_timeout", None)
     if set_timeout is None:
@@ -82,7 +82,7 @@ def set_timeouts(seconds: int, groups: Sequence[Any]) -> bool:
 
 
 def leave_process_group(code: int) -> None:
-    """Leave the process group together. A watchdog exits when the teardown hangs."""
+    """Destroy the process group on all ranks together. If the teardown hangs, a watchdog ends this process."""
     dist.barrier()
     watchdog = threading.Timer(_TEARDOWN_S, os._exit, [code])
     watchdog.daemon = True

@@ -1,4 +1,4 @@
-"""Measures where the time goes: the blocks' compute times, slow ranks, garbage collection at fixed steps, a profiler trace."""
+"""Profiles training: slow ranks, garbage collection at fixed steps, memory snapshots, profiler traces."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from torch import nn
 
 from .process_group import RankInfo
 
-_SLOW, _SLOW_WINDOWS = 1.15, 3  # a straggler takes _SLOW times the median, in _SLOW_WINDOWS windows in a row
+_SLOW, _SLOW_WINDOWS = 1.15, 3  # a straggler takes _SLOW times the median time in _SLOW_WINDOWS windows in a row
 _COLLECT_EVERY = 50  # steps
-_ALLOCATIONS = 100_000  # a memory snapshot has the newest ones, up to this number
+_ALLOCATIONS = 100_000  # a memory snapshot has the newest allocations, at most this many
 _Event: Any = torch.cuda.Event
 
 
 class Stopwatch:
-    """Sums the seconds that a model's blocks compute in forward passes, which shows the slow rank.
+    """Sums the seconds of the blocks' forward passes on this rank, to find slow ranks.
 
     FSDP2 gathers a block's weights before it calls the block's `forward`. So the seconds contain no wait for other ranks.
     """
@@ -39,7 +39,7 @@ class Stopwatch:
 
     @contextlib.contextmanager
     def timing(self, active: bool) -> Iterator[None]:
-        """Count the blocks' seconds of this forward pass, if `active`."""
+        """Return a context that adds the blocks' seconds of a forward pass, if `active`."""
         self._active = active
         yield
         self._active = False
@@ -72,7 +72,7 @@ class Stopwatch:
 
 
 class Stragglers:
-    """Compares the ranks' own seconds once per window and names those that stay slow."""
+    """Compares the ranks' seconds once per window and names ranks that stay slow (stragglers)."""
 
     def __init__(self, ranks: RankInfo) -> None:
         self._ranks = ranks
@@ -81,7 +81,7 @@ class Stragglers:
         self._slow = [0] * ranks.world
 
     def compare(self, seconds: float) -> tuple[float | None, list[str]]:
-        """Return the slowest rank's time over the median, and the ranks that became stragglers. All ranks call it."""
+        """Return the slowest rank's time divided by the median, and new stragglers. All ranks call this."""
         own = torch.zeros(self._ranks.world, dtype=torch.float64)
         own[self._ranks.rank] = seconds
         dist.all_reduce(own)
@@ -99,7 +99,7 @@ class Stragglers:
 
 
 class GarbageCollector:
-    """Runs the garbage collector at fixed steps, on all ranks at once, instead of at random moments."""
+    """Runs Python's garbage collector at fixed steps on all ranks at once, not at random moments."""
 
     def __enter__(self) -> GarbageCollector:
         self._was_enabled = gc.isenabled()
@@ -108,7 +108,7 @@ class GarbageCollector:
         return self
 
     def step(self, step: int) -> None:
-        """Collect when the step is due. Call it after each step."""
+        """Collect garbage if it is due at this step. Call this after each step."""
         if step % _COLLECT_EVERY == 0:
             gc.collect(1)
 
@@ -118,7 +118,7 @@ class GarbageCollector:
 
 
 class MemorySnapshot:
-    """Records the GPU's allocations, and writes them when its memory is full. It costs some microseconds per allocation."""
+    """Records the GPU's allocations and writes them to a file when its memory is full. It costs some microseconds per allocation."""
 
     def __init__(self, active: bool, write: Callable[[str, bytes], None], rank: int) -> None:
         self._active, self._write, self._rank = active, write, rank
@@ -136,19 +136,19 @@ class MemorySnapshot:
                 torch.cuda.memory._dump_snapshot(f"{folder}/snapshot.pickle")  # type: ignore[no-untyped-call]
                 name = f"memory-{self._rank}.pickle"
                 self._write(name, Path(folder, "snapshot.pickle").read_bytes())
-            print(f"train: out of memory, the allocations are in {name}: open it on pytorch.org/memory_viz", file=sys.stderr, flush=True)
+            print(f"train: out of GPU memory; open {name} (all allocations) on pytorch.org/memory_viz", file=sys.stderr, flush=True)
         torch.cuda.memory._record_memory_history(enabled=None)
 
 
 class StepProfiler:
-    """Writes a trace of the steps `first:last`, for chrome://tracing or Perfetto."""
+    """Writes a profiler trace of the steps `first:last` for chrome://tracing or Perfetto."""
 
     def __init__(self, window: str, write: Callable[[str, bytes], None]) -> None:
         self._first, self._last = (int(part) for part in window.split(":")) if window else (-1, -1)
         self._write, self._running = write, None
 
     def step(self, step: int) -> None:
-        """Start or end the trace when the step is due. Call it before each step."""
+        """Start or end the trace if it is due at this step. Call this before each step."""
         if step == self._first:
             self._running = torch.profiler.profile()  # type: ignore[assignment]
             self._running.__enter__()  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Measures a run while it trains and reports it: lines of metrics.jsonl, progress for launch, and the figures of result.json."""
+"""Measures a run while it trains, for metrics.jsonl, the progress in `gpuyard status`, and result.json."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ class Reports:
         self._window = _Window(state.step)
 
     def start(self, began_at: float) -> None:
-        """Start the first window; `began_at` is the monotonic time at which the program began."""
+        """Start the first window. `began_at`: start of the program on the monotonic clock."""
         self._started, self._window = began_at, _Window(self._state.step)
 
     def count_step(self) -> bool:
-        """Count a step. Returns whether it was the first of this process."""
+        """Count a step. Returns whether it was the first step of this process."""
         first = self.first_step_s is None
         if first:
             self.first_step_s = time.monotonic() - self._started
         return first
 
     def log(self, loss: float, norm: float, waited_s: float) -> list[str]:
-        """Write a line of metrics and start the next window. Returns the ranks that became stragglers. All ranks call it."""
+        """Write a line of metrics and start the next window. Returns new stragglers. All ranks call this."""
         window, state = self._window, self._state
         passed, steps = time.monotonic() - window.began, state.step - window.step
         rate = steps * state.task.targets_per_step / passed
@@ -66,7 +66,7 @@ class Reports:
         return slow
 
     def rate_text(self) -> str:
-        """Return the rate of the last window as text; empty before it."""
+        """Return the last window's speed as text; empty before the first window has ended."""
         return f"{self._rates[-1] / 1000:.1f}k {self._state.task.unit}/s" if self._rates else ""
 
     def report(self, loss: float, steps: int) -> None:
@@ -96,12 +96,12 @@ class Reports:
 
 
 class _Window:
-    """The start of the steps that one line of metrics covers."""
+    """The start of a window: the steps of one line of metrics."""
 
     def __init__(self, step: int, waited_s: float = 0.0) -> None:
         self.step, self.waited_s, self.began = step, waited_s, time.monotonic()
 
 
 def finite(value: float) -> float | None:
-    """Return the value; None when it is not finite, which JSON cannot hold."""
+    """Return the value; None if it is not finite, because JSON has no such number."""
     return value if math.isfinite(value) else None

@@ -1,7 +1,7 @@
-"""Decides which samples are in the batch of a step: a pure function of seed and step, so a resume needs no loader state.
+"""Decides which samples are in the batch of a step. It depends only on seed and step, so a resume needs no loader state.
 
-Each epoch visits the shards in a new order, and the samples of a shard in a new order (a Feistel network over their
-numbers), so that only a few shards are needed at a time.
+Each epoch visits the shards in a new order, and the samples of each shard in a new order (a Feistel network over their
+numbers). So only a few shards are needed at a time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _ROUNDS = 4
 
 
 class SampleOrder:
-    """The endless sequence of samples over shards of the given sizes."""
+    """An endless shuffled sequence of samples from shards of the given sizes."""
 
     def __init__(self, sizes: Sequence[int], seed: int) -> None:
         self._sizes, self._seed = np.asarray(sizes, np.int64), seed
@@ -39,7 +39,7 @@ class SampleOrder:
         return found
 
     def shards(self, epoch: int) -> tuple[Ints, Ints]:
-        """Return the shards in an epoch's order, and the position at which each ends."""
+        """Return the shards in an epoch's order, and the position at which each shard ends."""
         order = np.random.Generator(np.random.Philox(key=[self._seed, epoch])).permutation(len(self._sizes))
         return order, np.cumsum(self._sizes[order])
 
@@ -71,5 +71,5 @@ def _hash(values: npt.NDArray[np.uint64], key: int) -> npt.NDArray[np.uint64]:
 
 
 def rank_slice(size: int, rank: int, world: int) -> tuple[int, int]:
-    """Return a rank's part of a batch as first and last + 1; the parts differ by at most one sample."""
+    """Return a rank's part of a batch as (first, last + 1). The sizes of the parts differ by at most one sample."""
     return rank * size // world, (rank + 1) * size // world

@@ -1,4 +1,4 @@
-"""Decides when a save is due, and measures what saves cost the training loop."""
+"""Decides when a save is due, and measures how long saves delay the training loop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 _SAID_FROM_S = 1.0
-_STEPS = 50  # whose median is the usual time of a step
+_STEPS = 50  # the median of this many steps is the usual time of a step
 
 
 class Saver(Protocol):
@@ -25,20 +25,20 @@ class Saver(Protocol):
 
 
 class SaveSchedule:
-    """The saves of one rank: one every `every_s` seconds, but none while the last one is still being written."""
+    """The saves of one rank: one save every `every_s` seconds, but none while the last save is still being written."""
 
     def __init__(self, every_s: float, saver: Saver, log: Callable[[str], None]) -> None:
         self._every_s, self._saver, self._log = every_s, saver, log
         self._saved_at, self._announced = time.monotonic(), -1
-        self._usual: deque[float] = deque(maxlen=_STEPS)  # seconds of steps while nothing was written
-        self.stall_s: list[float] = []  # per save: the loop was blocked, and its steps took longer while the save was written
+        self._usual: deque[float] = deque(maxlen=_STEPS)  # seconds of steps without a save in progress
+        self.stall_s: list[float] = []  # seconds that each save cost: the loop was blocked, and steps were slower while it was written
 
     def start(self) -> None:
         """Start to count the time to the first save."""
         self._saved_at = time.monotonic()
 
     def vote(self) -> bool:
-        """Return whether a save is due by time. It waits for a save that is still being written, and prints this once per save."""
+        """Return whether a save is due. While another save is still being written, return False and print this once."""
         if time.monotonic() - self._saved_at <= self._every_s:
             return False
         writing = self._saver.writing
@@ -51,16 +51,16 @@ class SaveSchedule:
         return False
 
     def saved(self, step: int) -> None:
-        """Count a save that the loop has started. Print how long the loop had to wait for the save before, if that was long."""
+        """Count a save that the loop has started. If the loop had to wait long for the previous save, print how long."""
         self._saved_at = time.monotonic()
         self.stall_s.append(self._saver.blocked_s[-1])
         if self._saver.waited_s > _SAID_FROM_S:
             fix = "fix: save less often"
-            self._log(f"step {step}: training waited {self._saver.waited_s:.1f} s until the save before was written; {fix}")
+            self._log(f"step {step}: training waited {self._saver.waited_s:.1f} s for the previous save; {fix}")
 
     @contextlib.contextmanager
     def timing_step(self) -> Iterator[None]:
-        """Time a step. The time by which a step is slower than usual while a save is being written counts as a cost of that save."""
+        """Time a step. While a save is being written, the time above that of a usual step counts as the save's cost."""
         writing, began = self._saver.writing is not None, time.monotonic()
         yield
         passed = time.monotonic() - began

@@ -1,4 +1,4 @@
-"""Reads data folders: flat files of records described by index.json; a damaged copy is fetched again.
+"""Reads data folders: flat files of records, described by index.json. A damaged copy is downloaded again.
 
 <url>/index.json        kind, dtype, vocabulary, tokenizer, statistics; per split each file's name, count and sha256
 <url>/train-00000.bin   tokens (uint16 or uint32), or images (a label and uint8 pixels), one after the other
@@ -27,16 +27,16 @@ from ..launch.storage import RetryingFilesystem, StorageUnreachableError
 from .config import ConfigError
 
 Records = npt.NDArray[Any]
-_MAX_MAPPED = 8  # shards of one split that are mapped at a time
+_MAX_MAPPED = 8  # largest number of mapped shards of one split
 _PREFETCH = 2  # shards fetched ahead
 
 
 class DataError(ConfigError):
-    """Data is not what its index describes; the message names the file and the fix."""
+    """Data differs from its index. The message names the file and the fix."""
 
 
 class DamagedShardError(DataError):
-    """A shard is damaged. Only the rank that reads it notices."""
+    """A shard is damaged. Only the rank that reads it raises this error."""
 
 
 class ShardFile(TypedDict):
@@ -52,15 +52,15 @@ class DataIndex:
     """The content of index.json."""
 
     kind: str  # tokens | images
-    dtype: str  # of one token, or of one pixel
-    vocab: int  # tokens or classes
+    dtype: str  # type of a token or a pixel
+    vocab: int  # number of tokens or classes
     splits: dict[str, list[ShardFile]]
     shape: list[int] = field(default_factory=list)  # of an image: height, width, channels
     tokenizer: str = "bytes"  # bytes, or the name of a `tokenizers` file beside the index
     bytes_per_token: float = 1.0
     end_token: int = -1  # the token that ends a document; -1: none
     classes: list[str] = field(default_factory=list)
-    mean: list[float] = field(default_factory=list)  # of each channel, over the training split
+    mean: list[float] = field(default_factory=list)  # mean of each channel over the training split
     std: list[float] = field(default_factory=list)
     version: int = 1
 
@@ -82,7 +82,7 @@ def open_filesystem(url: str) -> tuple[Any, str]:
 
 
 def read_index(url: str) -> DataIndex:
-    """Read the index of a data folder. Raises DataError when it does not exist or cannot be read."""
+    """Read the index of a data folder. Raises DataError if it does not exist or cannot be read."""
     fs, root = open_filesystem(url)
     try:
         index = DataIndex(**json.loads(fs.cat_file(f"{root}/index.json")))
@@ -103,7 +103,7 @@ def write_index(url: str, index: DataIndex) -> None:
 
 
 class Shards:
-    """Reads the files of one split as arrays. Each file is downloaded once per node, before or when it is first needed."""
+    """Reads the files of one split as arrays. Each file is downloaded once per node, at the latest when it is first needed."""
 
     def __init__(self, url: str, index: DataIndex, split: str, cache: Path, cache_gib: float) -> None:
         self._url, self._record, self._files = url.rstrip("/"), index.record_dtype, index.splits[split]
@@ -127,7 +127,7 @@ class Shards:
         return self._open[number]
 
     def prefetch(self, numbers: list[int]) -> None:
-        """Fetch shards that will be needed soon, in the background."""
+        """Download shards that will be needed soon, in the background."""
         for number in numbers[:_PREFETCH]:
             if number not in self._open and number not in self._fetching:
                 self._fetching[number] = self._pool.submit(self._fetch, number)
@@ -166,7 +166,7 @@ class Shards:
         return None
 
     def _evict(self, newest: Path) -> None:
-        """Delete the least recently used files but `newest` until the cache fits its limit. A mapped file stays readable."""
+        """Delete the least recently used files, but never `newest`, until the cache fits its limit. A mapped file stays readable."""
         found = sorted(((path.stat().st_mtime, path) for path in self._cache.glob("*.bin")), reverse=True)
         total = 0
         for _, path in found:
@@ -176,7 +176,7 @@ class Shards:
 
 
 def _problem(path: Path, file: ShardFile, record: np.dtype[Any]) -> str | None:
-    """Return the problem of a file; None when the file is as the index describes it."""
+    """Return how a file differs from the index; None if it does not."""
     if not path.exists():
         return "it does not exist"
     wants = int(file["count"]) * record.itemsize
@@ -189,7 +189,7 @@ def _problem(path: Path, file: ShardFile, record: np.dtype[Any]) -> str | None:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock that one process of this node can have at a time. The kernel releases it when the process dies."""
+    """Hold a file lock: only one process of this node can have it. The kernel releases it when the process dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

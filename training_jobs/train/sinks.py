@@ -1,4 +1,4 @@
-"""Sends metrics to TensorBoard files, wandb and MLflow, besides metrics.jsonl. A thread on rank 0 writes. All need optional packages.
+"""Sends metrics to TensorBoard files, wandb and MLflow (optional packages). A thread on rank 0 writes them.
 
 To add a sink, write a function that returns a Sink and list it in SINKS. API keys come from the job's `secrets:` as variables, such as
 WANDB_API_KEY.
@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from .optional import require_optional
 
-# Where services read TensorBoard files: Vertex AI names it in a variable, SageMaker and Azure ML use fixed folders.
+# Folders in which services read TensorBoard files: Vertex AI sets a variable, SageMaker and Azure ML have fixed folders.
 _TENSORBOARD = (
     ("AIP_TENSORBOARD_LOG_DIR", "{AIP_TENSORBOARD_LOG_DIR}"),
     ("SM_MODEL_DIR", "/opt/ml/output/tensorboard"),
@@ -24,7 +24,7 @@ _TENSORBOARD = (
 
 @dataclass(frozen=True)
 class RunLabels:
-    """The run's id, attempt and configuration, by which a sink's service shows it."""
+    """The run's id, attempt and configuration, for the pages of wandb and MLflow."""
 
     run_id: str | None
     attempt: int
@@ -32,17 +32,17 @@ class RunLabels:
 
 
 class Sink(Protocol):
-    """Receives the numbers of each line of metrics.jsonl. It may be slow and may fail: training goes on."""
+    """Receives the numbers of each line of metrics.jsonl. It may be slow or fail: training continues."""
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Send the numbers of one line of metrics.jsonl."""
 
     def flush(self) -> None:
-        """Send what is buffered."""
+        """Send the buffered numbers."""
 
 
 class SafeSink:
-    """Sends lines to a sink until it fails; the failure is printed once."""
+    """Sends lines to a sink until the sink fails. Prints the failure once."""
 
     def __init__(self, name: str, sink: Sink) -> None:
         self._name, self._sink = name, sink
@@ -92,7 +92,7 @@ class _Wandb:
 
 
 class _Mlflow:
-    """Writes to MLFLOW_TRACKING_URI. On Azure ML MLFLOW_RUN_ID names the job's own run; elsewhere each attempt is a run."""
+    """Writes to MLFLOW_TRACKING_URI. On Azure ML it writes to the job's own run (MLFLOW_RUN_ID); elsewhere each attempt is a run."""
 
     def __init__(self, labels: RunLabels) -> None:
         self._module = require_optional("mlflow", "sinks=mlflow")
@@ -111,7 +111,7 @@ SINKS: dict[str, Callable[[RunLabels], Sink]] = {"wandb": _Wandb, "mlflow": _Mlf
 
 
 def open_sinks(names: str, tensorboard: str, folder: str, labels: RunLabels) -> tuple[list[SafeSink], list[str]]:
-    """Open the sinks of the config. Returns them, and a message for each one that cannot be opened: training goes on without it."""
+    """Open the sinks of the config. Returns them, and a message for each sink that cannot be opened. Training continues without it."""
     folder = next((path.format(**os.environ) for variable, path in _TENSORBOARD if os.environ.get(variable)), folder)
     found, problems = [], []
     for name in [*filter(None, names.split(",")), *(["tensorboard"] if _is_wanted(tensorboard) else [])]:

@@ -1,8 +1,8 @@
-"""Counts FLOPs per token in one stated convention, and the utilisation of the device's peak.
+"""Counts FLOPs per token by PaLM's convention, and the model FLOPs utilisation (MFU).
 
-PaLM's convention: 6 FLOPs per weight that multiplies a token (the output matrix counts, the input table does not) and
+PaLM counts 6 FLOPs per weight that multiplies a token (the output matrix counts, the input embedding does not), and
 12 x layers x width x context for attention, as if it were not causal. `mfu_causal` halves the attention; `hfu` adds
-what recomputation computes twice. A device that is not in the table has no peak, and its utilisation is null.
+the recomputed FLOPs. A device that is not in the table has no peak, so its utilisation is null.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from . import llama
 from .config import Config
 from .model import padded_vocab
 
-# Dense FLOP/s of bf16, or of fp16 where a device has no bf16 (V100, T4): half of what data sheets give "with sparsity". A row counts when
-# all its words are in the device's name. The first row that counts is taken.
+# Dense FLOP/s of bf16, or of fp16 where a device has no bf16 (V100, T4): half of the value "with sparsity" in data sheets. A row matches if
+# all its words are in the device's name. The first such row is taken.
 # Copies of NVIDIA's tables read 2026-12-01: GB200 and B200 (5 and 4.5 PFLOPS with sparsity), H100 and H200 (989), L40 (181.05), L40S
-# (362.05). The others are from data sheets as remembered. For A10G lists on the web have 70 or, like the A10, 125: 70 is taken.
+# (362.05). The others are from memory of data sheets. For A10G, lists on the web have 70 or (like the A10) 125: 70 is taken.
 PEAKS = {
     "GB200": 2500e12,
     "B200": 2250e12,
@@ -65,9 +65,9 @@ def gpt_flops(config: Config) -> FlopsPerToken:
 
 
 def conv_flops(model: nn.Module, size: tuple[int, int]) -> FlopsPerToken:
-    """Return a convolutional model's FLOPs per image of a training step: 6 per use of a weight, 2 forward and 4 backward.
+    """Return a convolutional model's FLOPs per image and training step: 6 per use of a weight (2 forward, 4 backward).
 
-    One forward pass counts the uses. An image counts as one token.
+    One forward pass counts how often each weight is used. An image counts as one token.
     """
     uses = 0
 
@@ -86,12 +86,12 @@ def conv_flops(model: nn.Module, size: tuple[int, int]) -> FlopsPerToken:
 
 
 def peak_flops(device: torch.device) -> float | None:
-    """Return the device's dense FLOP/s from the table; None when it is not there."""
+    """Return the device's dense FLOP/s from the table; None if the device is not in it."""
     return named_peak(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
 
 
 def named_peak(name: str) -> float | None:
-    """Return the FLOP/s of the device with a name such as `NVIDIA A100-SXM4-80GB`."""
+    """Return the dense FLOP/s of a device by its name, such as `NVIDIA A100-SXM4-80GB`; None if unknown."""
     words = set(name.replace("-", " ").split())
     return next((flops for key, flops in PEAKS.items() if words.issuperset(key.split())), None)
 

@@ -1,6 +1,6 @@
-"""Tasks behind one interface: the model, the batch of a step, its loss, and the validation figures.
+"""The tasks: each has a model, the batch of a step, its loss, and validation figures.
 
-Add a task as one more class with the same methods and a row in TASKS.
+To add a task, write a class with the same methods and add a row to TASKS.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from .sampling import rank_slice
 from .speed import FlopsPerToken, conv_flops, gpt_flops
 from .vision import ResNet
 
-Batch = tuple[Tensor, Tensor]  # inputs and targets; IGNORED in rows that only pad
+Batch = tuple[Tensor, Tensor]  # inputs and targets; targets of padding rows are IGNORED
 Figures = dict[str, Any]  # JSON values by name: numbers, null, and a classifier's confusion matrix
 Reduce = Callable[[Tensor], Tensor]  # sums over the ranks
 Vote = Callable[[], None]  # called by all ranks between two parts of a validation; raises when a stop is requested
 
 
 class Task(Protocol):
-    """The methods of a task that the loop calls. All ranks get batches of the same shape, for any number of ranks."""
+    """The interface of a task. All ranks get batches of the same shape."""
 
-    unit: str  # what is counted: tokens or images
+    unit: str  # tokens or images
     targets_per_step: int  # tokens or images of one step, over all ranks
 
     def model(self) -> nn.Module:
@@ -41,10 +41,10 @@ class Task(Protocol):
         """Return the FLOPs of a training step per token or image."""
 
     def batch(self, step: int, rank: int, world: int) -> Batch:
-        """Return a rank's part of a step's batch: a pure function of seed, step, rank and world."""
+        """Return a rank's part of a step's batch. It depends only on seed, step, rank and world."""
 
     def validate(self, net: nn.Module, rank: int, world: int, reduce: Reduce, vote: Vote) -> Figures:
-        """Return the figures over the validation split, up to eval_tokens; `val_loss` is always among them."""
+        """Return the figures of the validation split, at most eval_tokens of it. `val_loss` is always one of them."""
 
 
 class LanguageTask:
@@ -130,7 +130,7 @@ class ClassificationTask:
         images = ImageBatches(self.data.validation, 0, 0)
         count = _bounded(images.count, self._config.eval_tokens)
         classes = len(self.data.index.classes) or self._config.vocab
-        counts = torch.zeros(classes * classes + 1, dtype=torch.float64)  # K x K counts, then the loss: one reduction
+        counts = torch.zeros(classes * classes + 1, dtype=torch.float64)  # K x K counts, then the loss, in one all-reduce
         scorer: Any = getattr(net, "module", net)
         for first, last, size in _parts(count, self._config, rank, world):
             vote()
@@ -150,7 +150,7 @@ TASKS: dict[str, Callable[[Config, Dataset], Task]] = {"gpt": LanguageTask, "res
 
 
 def _pad_rows(inputs: Tensor, targets: Tensor, rows: int) -> Batch:
-    """Pad the batch with ignored rows to the given number: every rank needs the same shape."""
+    """Pad the batch with ignored rows to `rows`, because every rank needs the same shape."""
     missing = rows - len(inputs)
     if missing <= 0:
         return inputs, targets
@@ -165,7 +165,7 @@ def _bounded(count: int, most: int) -> int:
 def _parts(count: int, config: Config, rank: int, world: int) -> Iterator[tuple[int, int, int]]:
     """Yield the parts of a rank's records: first, last + 1, and the rows to pad to.
 
-    The parts fit into memory. Their number and size are the same on every rank, because sharded models need that.
+    Each part fits into memory. All ranks have the same number and sizes of parts, as sharded models need.
     """
     size = config.micro or max(config.batch // world, 1)
     begin, end = rank_slice(count, rank, world)

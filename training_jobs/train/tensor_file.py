@@ -1,7 +1,7 @@
 """Encodes tensors as a safetensors file without copying them.
 
-`safetensors.save` copies while it holds Python's global lock: 3.4 s for 512 MiB, in which no training step can start. Here the header is
-built by hand, and the data are views of the tensors' memory. Writing and hashing read these without the lock.
+`safetensors.save` copies the data and holds Python's global lock meanwhile: 3.4 s for 512 MiB, in which no training step can start. Here
+the data are views of the tensors' memory, which writing and hashing read without the lock.
 The format: https://huggingface.co/docs/safetensors (2026-11).
 """
 
@@ -31,8 +31,8 @@ DTYPES = {
 
 
 def encode(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> Pieces:
-    """Return the file's content: the header, then views of the tensors. The tensors must be contiguous and on the CPU."""
-    ordered = sorted(tensors.items(), key=lambda item: (-item[1].dtype.itemsize, item[0]))  # keeps each tensor aligned
+    """Return the file's content: the header, then views of the tensors, which must be contiguous and on the CPU."""
+    ordered = sorted(tensors.items(), key=lambda item: (-item[1].dtype.itemsize, item[0]))  # large types first: tensors stay aligned
     header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
     end = 0
     for name, tensor in ordered:

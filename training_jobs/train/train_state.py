@@ -1,4 +1,4 @@
-"""A run's state at a step: the distributed model, optimizer moments and random numbers, and how they are saved and resumed."""
+"""A run's state at a step: the distributed model, optimizer moments and random numbers. Saves and resumes them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class TrainState:
         self._ranks, self._log = ranks, log
         self.step, self.account = 0, TimeAccount(began_at=time.time())
         data = load(config)
-        with torch.device("meta"):  # no memory yet: the size decides the strategy
+        with torch.device("meta"):  # no memory yet, because the size decides the strategy
             self.parameters = sum(parameter.numel() for parameter in TASKS[config.task](config, data).model().parameters())
         self.config, reasons = resolve_auto(config, ranks, self.parameters)
         for reason in reasons:
@@ -83,7 +83,7 @@ class TrainState:
             "strategy": self.config.strategy,
         }
         state = self._state()
-        if self.config.strategy == "ddp":  # every rank has all of it: each stages and writes its share
+        if self.config.strategy == "ddp":  # every rank has the whole state, so each rank writes a share of it
             state = own_share(state, self._ranks.rank, self._ranks.world)
         self.saver.save(self.step, state, notes, wait)
 
@@ -114,7 +114,7 @@ class TrainState:
         return optimizer
 
     def _state(self) -> State:
-        """Return all tensors that a resume needs, under names that hold for any number of ranks and any strategy."""
+        """Return all tensors that a resume needs. Their names are the same for any number of ranks and any strategy."""
         state: State = {}
         for name, parameter in self.model.named_parameters():
             state[f"model/{name}"] = parameter.detach()
@@ -129,7 +129,7 @@ class TrainState:
         return state
 
     def _resume(self) -> None:
-        """Resume from the newest intact checkpoint. When a rank cannot load a checkpoint, all ranks take the previous one."""
+        """Resume from the newest intact checkpoint. If a rank cannot load a checkpoint, all ranks try the previous checkpoint."""
         found = [self.checkpoints.committed() if self._ranks.rank == 0 else None]
         dist.broadcast_object_list(found, 0)
         for commit in found[0] or []:
@@ -137,7 +137,7 @@ class TrainState:
             if self._ranks.rank == 0:
                 try:
                     shared = [self.checkpoints.marker(commit)]
-                except StorageUnreachableError as error:  # it may be intact: training must not restart from an older one
+                except StorageUnreachableError as error:  # the checkpoint may be intact, so training must not restart from an older one
                     shared = [error]
                 except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
                     shared = [str(error) or type(error).__name__]
@@ -156,7 +156,7 @@ class TrainState:
                     value.zero_()
 
     def _load(self, marker: Marker, commit: Commit) -> str | None:
-        """Load a checkpoint. Returns what is wrong with it, or None. Raises ConfigError when its config differs."""
+        """Load a checkpoint. Returns its problem, or None. Raises ConfigError if its config differs."""
         if marker.get("digest") != digest(self.config):
             other = "; ".join(differences(self.config, marker.get("config", {})))
             fix = "fix: use the same settings, or another out= for a new run"
@@ -188,10 +188,10 @@ class TrainState:
         self._log(f"resumed from step {self.step}, saved by attempt {attempt}{world} ({self.account.lost_steps} steps lost so far)")
 
     def _warm_up_ddp(self) -> None:
-        """Run one backward pass so that DDP lays out its buckets before the first step that counts.
+        """Run one backward pass, so that DDP rebuilds its gradient buckets before the first real step.
 
-        The layout decides the order in which gradients are summed. Without this a resumed run would differ from an
-        uninterrupted one in the last bit of one step.
+        The buckets decide the order in which gradients are summed. Without this, a resumed run would differ from an uninterrupted run
+        in the last bit of one step.
         """
         if self.config.strategy != "ddp":
             return
@@ -204,13 +204,13 @@ class TrainState:
 
 
 def own_share(state: State, rank: int, world: int) -> State:
-    """Return the replicated tensors that this rank saves. Names and sizes alone decide, and each rank gets about as many bytes.
+    """Return the replicated tensors that this rank saves. Each rank gets about the same number of bytes.
 
-    torch divides replicated tensors by itself, but only after it has copied all of them to pinned host memory on every rank.
+    torch itself divides replicated tensors among the ranks, but only after every rank has copied all of them to pinned host memory.
     """
     loads, owners = [0] * world, dict[str, int]()
     for name, tensor in sorted(state.items(), key=lambda item: (-item[1].nbytes, item[0])):
-        if name.startswith("random/"):  # each rank's own
+        if name.startswith("random/"):  # random states belong to one rank
             continue
         owner = loads.index(min(loads))
         loads[owner] += tensor.nbytes
@@ -219,7 +219,7 @@ def own_share(state: State, rank: int, world: int) -> State:
 
 
 def scheduled_lr(config: Config, step: int) -> float:
-    """Return a step's learning rate: linear warm-up, then cosine decay to a tenth, or (wsd) constant and linear decay in the last fifth."""
+    """Return a step's learning rate: linear warm-up, then cosine decay to a tenth. wsd: constant, then linear decay in the last fifth."""
     if step < config.warmup:
         return config.lr * (step + 1) / config.warmup
     share = min((step - config.warmup) / max(config.steps - config.warmup, 1), 1.0)

@@ -1,4 +1,4 @@
-"""A small ResNet: three stages, and group norm instead of batch norm, so that the ranks share no statistics."""
+"""A small ResNet with three stages. It has group norm, not batch norm, so that the ranks share no statistics."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ class ResNet(nn.Module):
         return self.head(functional.dropout(pooled, self.dropout, self.training)).float()  # type: ignore[no-any-return]
 
     def init_std(self, name: str, parameter: Tensor) -> float | None:
-        """Return a parameter's initial standard deviation; None: ones. Each block starts as the identity."""
+        """Return a parameter's initial standard deviation; None = all ones. Each block starts as the identity."""
         if "norm" in name:
             return 0.0 if name.endswith("bias") else None
         if name.endswith("conv_2.weight"):
             return 0.0
         if name == "head.weight":
-            return float(parameter.shape[1] ** -0.5 / 2)  # small logits: the first loss is close to ln(classes)
+            return float(parameter.shape[1] ** -0.5 / 2)  # small logits, so that the first loss is close to ln(classes)
         return float((2.0 / parameter[0].numel()) ** 0.5)
 
 

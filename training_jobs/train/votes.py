@@ -1,4 +1,4 @@
-"""Agreement between the ranks: one small all-reduce per step, and an exit before the stop deadline when a collective hangs."""
+"""Votes of the ranks in one small all-reduce per step, and an exit before the stop deadline if a collective hangs."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from torch import Tensor
 from ..launch import hook
 
 _MARGIN_S, _MARGIN_SHARE = 7.0, 0.7
-"""Exit this many seconds before the deadline, or when this share of a short notice is left. Both come before launch's SIGTERM."""
+"""Exit this many seconds before the deadline, or at this fraction of a short notice. Both are earlier than launch's SIGTERM."""
 _POLL_EVERY_S = 0.25
 _Event: Any = torch.cuda.Event
 
 
 class Votes:
-    """Sums small values over the ranks once per step. On a GPU a sum is read one step later, so the host never waits for the device."""
+    """Sums small values over the ranks once per step. On a GPU a sum is read one step later, so that the host never waits."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._pending: deque[tuple[Tensor, Any]] = deque()
 
     def cast(self, measured: list[Tensor], votes: list[bool]) -> None:
-        """Start the sum of this rank's values: device tensors first, then the host's votes. Neither waits for the other."""
+        """Start the all-reduce of this rank's values: device tensors first, then the host's votes. The host does not wait."""
         own_votes = torch.tensor(votes, dtype=torch.float64, pin_memory=self._device.type == "cuda").to(self._device, non_blocking=True)
         values = torch.cat([torch.stack(measured).double(), own_votes])
         dist.all_reduce(values)
@@ -44,7 +44,7 @@ class Votes:
         self._pending.append((values, event))
 
     def read(self, all_pending: bool) -> list[list[float]]:
-        """Return the sums that are due, the oldest first; with `all_pending` also the sum of the current step."""
+        """Return the sums that are due, the oldest first. `all_pending`: include the sum of the current step."""
         keep = 0 if all_pending or self._device.type != "cuda" else 1
         sums = []
         while len(self._pending) > keep:
@@ -56,7 +56,7 @@ class Votes:
 
 
 class StopDeadline:
-    """Exits with 75 (resumable) shortly before launch kills this process, if a stop is requested and the loop hangs in a collective."""
+    """Exits with 75 (resumable) shortly before the stop deadline if the loop hangs in a collective."""
 
     def __init__(self, exit_process: Callable[[int], None] = os._exit) -> None:
         self._exit_process, self._closed = exit_process, threading.Event()
@@ -78,7 +78,7 @@ class StopDeadline:
                 deadline = time.monotonic() + left_s
                 margin_s = min(_MARGIN_S, left_s * _MARGIN_SHARE)
             if left_s < margin_s:
-                text = f"train: stop requested, {left_s:.1f} s left and the step does not end: exiting without a checkpoint"
+                text = f"train: stop requested, {left_s:.1f} s left, but the step does not end; exiting without a new checkpoint"
                 print(text, file=sys.stderr)
                 faulthandler.dump_traceback()  # shows where each thread hangs
                 self._exit_process(hook.RESUMABLE)

@@ -1,1 +1,1 @@
-"""Turns preemption notices and SIGTERM into a stop request that the job's workers can obey in time."""
+"""Turns preemption notices and SIGTERM into a stop request, so that the job's workers save and exit in time."""

@@ -1,10 +1,9 @@
 """Describes each cloud's metadata service: its endpoints, how often to poll them, and a pure parser per endpoint.
 
-A notice's kind decides whether the job stops. The kinds in `warnings` are only printed, because they do not say that the
-machine will be lost: hours of work may follow a rebalance recommendation, and a stop restarts all nodes of the job on
-capacity that may no longer be there. If the warning was right, the interruption notice follows with two minutes. A machine
-survives a live migration or a freeze. GPUYARD_NOTICE_WARNINGS=stop stops the job on these kinds too, which helps where an
-emergency checkpoint takes longer than the interruption notice gives.
+A notice's kind decides whether the job stops. The kinds in `warnings` are only printed, because the machine may survive. It
+survives a live migration and a freeze. After a rebalance recommendation it may run for hours, while a stop would restart all
+nodes on capacity that may be gone. If the machine is really lost, an interruption notice of two minutes follows.
+GPUYARD_NOTICE_WARNINGS=stop stops the job on these kinds too. Use it if a save takes longer than an interruption notice.
 """
 
 from __future__ import annotations
@@ -30,12 +29,12 @@ class Notice:
 
 
 Parser = Callable[[bytes, float, str], Notice | None]
-"""Arguments: the response body, the Unix time, this machine's name in the service's events ('' = unknown)."""
+"""Function that parses a response. Arguments: body, Unix time, this machine's name in the service's events ('' = unknown)."""
 
 
 @dataclass(frozen=True)
 class MetadataService:
-    """A metadata service. `notice_s`: the usual seconds of an interruption notice, used if a notice names no time."""
+    """A metadata service. `notice_s`: usual seconds of an interruption notice, used if a notice has no time."""
 
     url: str
     headers: Mapping[str, str]
@@ -51,7 +50,7 @@ class MetadataService:
 def _aws_spot(body: bytes, now: float, own_name: str) -> Notice | None:
     answer = json.loads(body)
     text = f"{answer['action']} at {answer['time']}"
-    return Notice("interruption", min(_until(answer["time"], now), 120.0), text)  # never more, also when this machine's clock is wrong
+    return Notice("interruption", min(_until(answer["time"], now), 120.0), text)  # never more, even if this machine's clock is wrong
 
 
 def _aws_rebalance(body: bytes, now: float, own_name: str) -> Notice | None:
@@ -69,7 +68,7 @@ def _gcp_preempted(body: bytes, now: float, own_name: str) -> Notice | None:
 
 def _gcp_maintenance(body: bytes, now: float, own_name: str) -> Notice | None:
     answer = body.strip().decode("ascii", "replace")
-    if answer == "TERMINATE_ON_HOST_MAINTENANCE":  # an hour for GPU machines; others get a minute, then SIGTERM
+    if answer == "TERMINATE_ON_HOST_MAINTENANCE":  # GPU machines get an hour; other machines get a minute, then SIGTERM
         return Notice("maintenance", 3600.0, answer)
     return Notice("migration", 60.0, answer) if answer == "MIGRATE_ON_HOST_MAINTENANCE" else None
 
@@ -92,12 +91,12 @@ def _azure_event(event: Mapping[str, Any], now: float) -> Notice:
 
 
 def _first(notices: list[Notice]) -> Notice | None:
-    """Return the soonest notice; a freeze only when there is no other."""
+    """Return the soonest notice. A freeze is returned only if there is no other notice."""
     return min(notices, key=lambda notice: (notice.kind == "freeze", notice.deadline_s or 0.0), default=None)
 
 
 def _until(moment: str, now: float) -> float:
-    """Return the seconds until a moment in ISO 8601 or RFC 2822 form."""
+    """Return the seconds until a time in ISO 8601 or RFC 2822 format."""
     try:
         at = datetime.fromisoformat(moment)
     except ValueError:

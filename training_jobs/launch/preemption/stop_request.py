@@ -1,4 +1,4 @@
-"""The stop request of a node: SIGTERM or a preemption notice becomes a file that the workers' hook reads, and a deadline."""
+"""The stop request of a node. SIGTERM or a preemption notice sets a deadline and creates a file that the workers' hook reads."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from types import FrameType
 __all__ = ["StopRequest"]
 
 _SHORTEST_S, _LONGEST_S = 2.0, 600.0
-"""Bounds of the seconds that workers get. The upper bound limits the cost of workers that hang after an hour's notice."""
+"""Shortest and longest time for workers to save, in seconds. The longest limits the cost of hanging workers after a long notice."""
 
 
 class StopRequest:
-    """A requested stop of this node. `deadline`: when its workers are killed, on the monotonic clock; infinite without a request."""
+    """A stop of this node. `deadline`: when its workers are killed (monotonic clock); infinite while no stop is requested."""
 
     def __init__(self, stop_file: Path, grace_s: float) -> None:
         self.stop_file = stop_file
@@ -35,7 +35,7 @@ class StopRequest:
 
     @property
     def overdue(self) -> bool:
-        """Whether to send SIGTERM to the workers now: the deadline is near, or they do not poll the hook and so do not know of the stop."""
+        """Whether to send SIGTERM to the workers now: the deadline is near, or the workers never call the hook."""
         if not self.requested:
             return False
         polls_hook = self.stop_file.with_name("listens").exists()
@@ -63,7 +63,7 @@ class StopRequest:
             temporary.write_text(f"{deadline:.3f}", encoding="ascii")
             temporary.replace(self.stop_file)  # atomic: workers read it at any moment
         except OSError:
-            self.stop_file.touch()  # on a full disk an empty file still means stop
+            self.stop_file.touch()  # an empty file still means stop, even on a full disk
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.request()

@@ -20,17 +20,17 @@ __all__ = ["MetadataWatcher", "make_watcher"]
 
 _TIMEOUT_S = 2.0
 _ACT_WITHIN_S = 3600.0
-"""A node stops for an event at most this many seconds before it. An event that is further away is only printed."""
+"""A node stops at most this many seconds before an event. A later event is only printed."""
 _MAX_BYTES = 1 << 18
 _TOKEN_TTL_S = 21600
 
 
 class MetadataWatcher:
-    """Polls one cloud's metadata service. Errors of the service are printed once and never end the job."""
+    """Polls one cloud's metadata service. Its errors are printed once and never end the job."""
 
     def __init__(self, service: MetadataService, url: str, act_on_warnings: bool, stop_request: StopRequest, node: int) -> None:
         self._service, self._url, self._stop_request, self._node = service, url, stop_request, node
-        self._longest_pause_s = service.notice_s / 4  # so that three quarters of a notice are left even while polls fail
+        self._longest_pause_s = service.notice_s / 4  # so that at least three quarters of a notice are left
         self._warnings = frozenset() if act_on_warnings else service.warnings
         self._token: str | None = None
         self._machine_name: str | None = None
@@ -49,7 +49,7 @@ class MetadataWatcher:
         threading.Thread(target=self._run, name="notices", daemon=True).start()
 
     def close(self) -> None:
-        """Stop polling, and acknowledge the obeyed events so that the cloud can take the machine at once."""
+        """Stop polling. Acknowledge the events that this node has obeyed, so that the cloud can stop the machine at once."""
         self._closed.set()
         for event in self._obeyed_events if self._service.acknowledge else ():
             body = json.dumps({"StartRequests": [{"EventId": event}]}).encode()
@@ -105,7 +105,7 @@ class MetadataWatcher:
             self._stop_request.request(notice_s)
 
     def _own_name(self) -> str:
-        """Return this machine's name in the service's events. '' while it is unknown: every event then counts as this machine's."""
+        """Return this machine's name in the service's events. '' = unknown; then every event counts as an event of this machine."""
         if self._service.name and self._machine_name is None:
             try:
                 self._machine_name = (self._get(self._service.name) or b"").decode("utf-8", "replace").strip()
@@ -114,7 +114,7 @@ class MetadataWatcher:
         return self._machine_name or ""
 
     def _get(self, path: str) -> bytes | None:
-        """Return the body at a path; None where the service has none at present."""
+        """Return the body of a path; None if the service has no notice there now."""
         headers = dict(self._service.headers)
         for _ in range(2):
             if self._service.token:
@@ -148,10 +148,10 @@ class MetadataWatcher:
 
 
 def make_watcher(env: Mapping[str, str], default: str, stop_request: StopRequest, node: int) -> MetadataWatcher | None:
-    """Make the watcher that the environment selects; `default` is the service's cloud or "off". Raises NodeExitError (64).
+    """Create the watcher that GPUYARD_NOTICE selects. `default`: the service's cloud or "off". Raises NodeExitError (64).
 
-    GPUYARD_METADATA_URL is for tests. It needs an explicit GPUYARD_NOTICE and a loopback address, so that a variable in an
-    image cannot make a node obey another host.
+    GPUYARD_METADATA_URL is for tests. It must be a loopback address and needs GPUYARD_NOTICE. So a variable in an image cannot
+    make a node obey another host.
     """
     name, warnings, url = env.get("GPUYARD_NOTICE", default), env.get("GPUYARD_NOTICE_WARNINGS", "log"), env.get("GPUYARD_METADATA_URL")
     if name not in (*METADATA_SERVICES, "off"):

@@ -1,1 +1,1 @@
-"""Checks the nodes before the job starts: devices, network, storage and clocks, measured and compared with floors."""
+"""Checks the nodes before the job starts: GPUs, network, storage and clocks (docs/preflight.md)."""

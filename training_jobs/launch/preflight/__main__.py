@@ -33,20 +33,20 @@ _MIB = 2**20
 _TENSOR_MIB, _ROUNDS = 8, 5
 _OBJECT_MIB = 16
 Exchange = Callable[[Any], list[Any]]  # JSON values
-"""Sends this node's object to all nodes, and returns all objects in the order of the nodes."""
+"""Function that sends this node's object to all nodes and returns the objects of all nodes, ordered by node."""
 
 
 class ClockOffset(TypedDict):
-    """How far this node's clock is ahead of node 0's, and the largest error of that figure, in seconds."""
+    """Seconds that this node's clock is ahead of node 0's, and the largest error of that number."""
 
     ahead_s: float
     within_s: float
 
 
 class PreflightPlan(TypedDict):
-    """The arguments of the preflight, from launch.
+    """The arguments that launch passes to the preflight.
 
-    `port`: of the store on node 0 through which the nodes exchange results. `listen_fd`: its bound socket, None on other nodes.
+    `port`: port of the store on node 0 for the nodes' results. `listen_fd`: the store's bound socket on node 0; None on other nodes.
     """
 
     rank: int
@@ -64,7 +64,7 @@ def main(argv: list[str]) -> int:
     plan: PreflightPlan = json.loads(argv[0])
     began = time.monotonic()
     skipped: list[str] = []
-    gpus = list_gpus()  # within a time limit of its own
+    gpus = list_gpus()  # has its own time limit
     watchdog = Watchdog(limit_s(plan["nodes"], len(gpus)))
     report: Report = {"node": plan["rank"], "gpus": gpus, "clock": plan["clock"]}
     watchdog.enter("storage")
@@ -100,7 +100,7 @@ def main(argv: list[str]) -> int:
 
 
 def _join_nodes(plan: PreflightPlan, skipped: list[str]) -> tuple[Any, Exchange]:
-    """Join a gloo group of one process per node. Without other nodes or without torch, return None and an exchange with this node only."""
+    """Join a gloo group of one process per node. With one node, or without torch, return None and an exchange with itself."""
     if plan["nodes"] == 1:
         skipped.append("all-reduce between nodes: the job has one node")
         return None, lambda own: [own]
@@ -123,7 +123,7 @@ def _join_nodes(plan: PreflightPlan, skipped: list[str]) -> tuple[Any, Exchange]
 
 
 def _open_store(plan: PreflightPlan, limit: timedelta) -> Any:
-    """Open the store that listens on node 0's own address; torch's default is all interfaces."""
+    """Open the store on node 0. It listens on node 0's own address; torch's default is all interfaces."""
     from torch._C._distributed_c10d import TCPStore
 
     is_main = plan["rank"] == 0
@@ -159,7 +159,7 @@ def _gloo(dist: Any, nodes: int) -> Report:
 
 
 def _nccl(plan: PreflightPlan, gpus: int) -> Report:
-    """Run gpu.py once per GPU and read NCCL's log. Only its failure is tested, because no GPU was available."""
+    """Run gpu.py once per GPU and read NCCL's log. Without a GPU, only the failure could be tested."""
     with tempfile.TemporaryDirectory() as folder:
         log = {"NCCL_DEBUG": "INFO", "NCCL_DEBUG_SUBSYS": "INIT,NET", "NCCL_DEBUG_FILE": f"{folder}/%h.%p"}
         own = [*shim_command(os.getpid()), sys.executable, "-P", "-m", f"{__package__}.gpu"]
@@ -190,7 +190,7 @@ def _nccl(plan: PreflightPlan, gpus: int) -> Report:
 
 
 def nccl_report(measured: list[Report], log: str, nodes: int) -> Report:
-    """Build this node's report from its GPU processes' results; the slowest rank's bandwidth counts for the network."""
+    """Build this node's report from the results of its GPU processes. The network's bandwidth is that of the slowest rank."""
     report: Report = {"gpu": {"measured": measured}}
     for key, name in (("inside_gbs", "all_reduce_inside"), ("across_gbs", "all_reduce")):
         rates = [one[key] for one in measured if key in one]

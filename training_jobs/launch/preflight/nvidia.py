@@ -13,7 +13,7 @@ GpuRow = dict[str, GpuValue]
 
 
 class NcclNetwork(TypedDict):
-    """The network that NCCL uses between nodes, as far as its log names it."""
+    """The network that NCCL uses between nodes, read from its log. None = not in the log."""
 
     transport: str | None
     nics: int | None
@@ -25,7 +25,7 @@ _FIELDS = (
     "remapped_rows.pending", "remapped_rows.failure", "clocks_throttle_reasons.active",
 )  # fmt: skip
 _OLD_FIELDS = _FIELDS[:5]
-"""Fields that every driver knows. A driver refuses a query with any field that it does not know."""
+"""Fields that every driver has. A driver refuses a query with an unknown field."""
 _TEXT_FIELDS = {"index", "name", "driver_version", "clocks_throttle_reasons.active"}
 _KEYS = {
     "index": "index", "name": "name", "memory.total": "memory_mib", "driver_version": "driver", "temperature.gpu": "celsius",
@@ -50,7 +50,7 @@ def list_gpus() -> list[GpuRow]:
 
 
 def parse_smi(text: str, fields: tuple[str, ...] = _FIELDS) -> list[GpuRow]:
-    """Parse the rows of a query. A value that the device does not support ('[N/A]', '[Not Supported]') is None."""
+    """Parse nvidia-smi's CSV rows. An unsupported value ('[N/A]', '[Not Supported]') is None."""
     rows = [[cell.strip() for cell in line.split(",")] for line in text.splitlines() if line.strip()]
     return [{_KEYS[field]: _cell(field, cell) for field, cell in zip(fields, row, strict=True)} for row in rows if len(row) == len(fields)]
 
@@ -70,8 +70,8 @@ def _cell(field: str, cell: str) -> GpuValue:
 def parse_nccl(log: str) -> NcclNetwork:
     """Parse NCCL's log (INFO; INIT and NET): transport between nodes, NICs of this node, GPUDirect RDMA.
 
-    The channels' own lines ("via NET/...") count before the plugin's announcement: they show what NCCL built.
-    `transport` is None where the log names none. OFI over TCP is reported as such: it is no fast network.
+    The lines of channels ("via NET/...") show the network in use, so they count before the line of the plugin ("Using network").
+    `transport` is None if the log names none. OFI over TCP is not a fast network, so it has a name of its own.
     """
     used = re.findall(r"via NET/([^/\n]+)/\d+", log) or re.findall(r"Using network ([^\n]+)", log)
     transport = _transport(used[-1].strip()) if used else None

@@ -11,7 +11,7 @@ from ..node_exit import IO_ERROR
 __all__ = ["GPUS_RESERVE_S", "Watchdog", "limit_s"]
 
 _LIMIT_S, _PER_GPU_S, _PER_NODE_S = 60.0, 5.0, 1.0
-"""The time limit of the preflight. Each GPU has a process that imports torch from a cold disk, and NCCL connects all nodes."""
+"""Parts of the preflight's time limit. Each GPU's process imports torch from a cold disk, and NCCL connects all nodes."""
 GPUS_RESERVE_S = 10.0  # the part of the limit for the steps after the GPUs' checks
 
 
@@ -21,7 +21,7 @@ def limit_s(nodes: int, gpus: int) -> float:
 
 
 class Watchdog:
-    """A time limit for the whole preflight: when a step hangs, this process exits with 74 and names the step."""
+    """A time limit for the whole preflight. If a step hangs, this process prints the step and exits with 74."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds, self._step = seconds, "devices"
@@ -30,13 +30,13 @@ class Watchdog:
         self._timer.start()
 
     def enter(self, step: str) -> None:
-        """Name the step that begins."""
+        """Set the name of the current step."""
         self._step = step
 
     def stop(self) -> None:
-        """End the time limit."""
+        """Stop the timer."""
         self._timer.cancel()
 
     def _expire(self) -> None:
         print(f"gpuyard: preflight failed: timed out after {self._seconds:.0f} s in: {self._step}", file=sys.stderr, flush=True)
-        os._exit(IO_ERROR)  # its child processes die with it; a slow machine is no proof of a slow network
+        os._exit(IO_ERROR)  # kills the child processes too. 74 and not 69: a slow machine does not prove a slow network

@@ -14,11 +14,11 @@ __all__ = ["Report", "Verdict", "bus_gbs", "evaluate"]
 
 Report = dict[str, Any]  # JSON: one node's measurements by check
 _NEAR_FLOOR = 1.5
-"""A network slower than this multiple of the floor gets a warning: at a floor of 0.4, below 0.6 of the line rate."""
+"""Below this multiple of the floor the job gets a warning: with a floor of 0.4, below 0.6 of the line rate."""
 _USUAL = 0.7
-"""Share of the line rate below which a network without a known floor gets a warning."""
+"""Fraction of the line rate below which a job gets a warning if no floor is known."""
 _SLOW_GEMM, _SLOW_COPY, _BROKEN = 0.70, 0.80, 0.40
-"""Fractions of a device's data sheet: a warning below 0.70 of the bf16 peak or 0.80 of the memory bandwidth, a failure below 0.40."""
+"""Fractions of a GPU's data sheet: warning below 0.70 of the bf16 peak or 0.80 of the memory bandwidth, failure below 0.40."""
 _STRAGGLER = 0.90
 _SKEW_S = 1.0
 _HOT_C = 88
@@ -28,7 +28,7 @@ _PEAKS = {
     "L40S": (362.0, 864.0), "L40": (181.0, 864.0), "L4": (121.0, 300.0), "A10G": (70.0, 600.0), "A10": (125.0, 600.0),
 }  # fmt: skip
 """Dense bf16 TFLOP/s and GB/s of the smallest variant of each name, from NVIDIA's product pages; not checked on any GPU here.
-A device that is not in the table is only compared with the median of the job's GPUs. V100 and T4 are not: they only emulate bf16."""
+A GPU that is not in the table is only compared with the median of the job's GPUs. V100 and T4 are not in it: they emulate bf16."""
 
 
 @dataclass
@@ -41,17 +41,17 @@ class Verdict:
 
     @property
     def status(self) -> str:
-        """failed, warned or ok, as preflight.json has it."""
+        """The verdict in preflight.json: failed, warned or ok."""
         return "failed" if self.failures else "warned" if self.warnings else "ok"
 
     def fail(self, code: int, text: str) -> None:
-        """Add a failure. The first one's code is the job's."""
+        """Add a failure. The job gets the exit code of the first failure."""
         self.code = self.code or code
         self.failures.append(text)
 
 
 def bus_gbs(size: int, ranks: int, seconds: float) -> float:
-    """Return the bus bandwidth of an all-reduce in GB/s as nccl-tests define it: comparable for any number of ranks."""
+    """Return the bus bandwidth of an all-reduce in GB/s, as in nccl-tests. It is comparable between numbers of ranks."""
     return size * 2 * (ranks - 1) / ranks / seconds / 1e9
 
 
@@ -82,7 +82,7 @@ def _network(measured: list[Report], fabric: FabricFloor, verdict: Verdict) -> N
     others = sorted(str(transport) for transport in transports - {fabric["transport"], None})
     if others:
         text = f"the nodes communicate over {', '.join(others)}, not over {fabric['transport']}"
-        verdict.fail(FABRIC, f"{text}; the image lacks NCCL's plugin for it, or the node lacks the device")
+        verdict.fail(FABRIC, f"{text}; use an image with NCCL's plugin for {fabric['transport']}, and check the node's network cards")
     elif None in transports:
         verdict.warnings.append(f"NCCL's log does not name its transport, so it was not compared with {fabric['transport']}")
     slowest = min(float(found["busbw_gbs"]) for found in measured)

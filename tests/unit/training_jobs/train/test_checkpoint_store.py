@@ -112,7 +112,7 @@ def test_an_old_attempt_cannot_overwrite_or_supersede_a_newer_one(tmp_path: Path
     old = _saved(tmp_path.as_uri(), 1, 5, 10)
     new = _saved(tmp_path.as_uri(), 2, 10)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*-2*")}
-    with pytest.raises(SupersededError, match="attempt 2 has saved step 10: this is attempt 1"):
+    with pytest.raises(SupersededError, match="attempt 2 has saved step 10, so this older attempt 1 exits"):
         CheckpointSaver(old, False).save(15, STATE, {})
     # The old attempt checked before attempt 2 saved, and writes now:
     old.put(15, "state-1-0-0.safetensors", [b"late"])

@@ -73,7 +73,7 @@ def test_a_superseded_attempt_exits_resumable(tmp_path: Path, capsys: pytest.Cap
     with pytest.raises(SystemExit) as ended:
         trainer.train()
     assert ended.value.code == 75
-    assert "attempt 2 has saved step 1: this is attempt 1" in capsys.readouterr().out
+    assert "attempt 2 has saved step 1, so this older attempt 1" in capsys.readouterr().out
 
 
 def test_a_checkpoint_of_another_config_is_refused(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_hanging_rank_exits_shortly_before_the_deadline(monkeypatch: pytest.Mo
     stop_deadline._watch()
     assert codes == [75]
     assert next(moments, None) is None
-    assert "6.2 s left and the step does not end" in (output := capfd.readouterr().err)
+    assert "6.2 s left, but the step does not end" in (output := capfd.readouterr().err)
     assert "in test_a_hanging_rank" in output  # a traceback of every thread
 
 

@@ -21,7 +21,7 @@ def test_a_full_gpu_leaves_a_snapshot_of_its_allocations(
     with pytest.raises(torch.OutOfMemoryError), MemorySnapshot(True, Output(tmp_path.as_uri(), True).write, 3):
         raise torch.OutOfMemoryError("CUDA out of memory")
     assert (tmp_path / "memory-3.pickle").read_bytes() == b"allocations"
-    assert "the allocations are in memory-3.pickle" in capsys.readouterr().err
+    assert "open memory-3.pickle" in capsys.readouterr().err
     with pytest.raises(ValueError, match="other"), MemorySnapshot(True, Output(tmp_path.as_uri(), True).write, 4):
         raise ValueError("other")
     assert not (tmp_path / "memory-4.pickle").exists()

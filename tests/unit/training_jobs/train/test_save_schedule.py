@@ -39,7 +39,7 @@ def test_a_loop_that_waits_for_the_save_before_says_so(clock: SimpleNamespace) -
     saver, printed = _Saver(), list[str]()
     saver.waited_s = 12.3
     SaveSchedule(60, saver, printed.append).saved(20)
-    assert printed == ["step 20: training waited 12.3 s until the save before was written; fix: save less often"]
+    assert printed == ["step 20: training waited 12.3 s for the previous save; fix: save less often"]
 
 
 def test_steps_that_a_save_slows_down_count_as_its_stall(clock: SimpleNamespace) -> None:

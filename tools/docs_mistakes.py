@@ -128,7 +128,7 @@ _AZURE_MISTAKES: tuple[dict[str, Any], ...] = (
     {"pool": {"zone": "3"}},
     {"pool": {"max_nodes": 101}},
     {"pool": {"image": "ubuntu"}},
-    {"pool": {"capacity": {"mode": "reservation", "reservation": "mine"}}},
+    {"pool": {"machine": "Standard_NC24ads_A100_v4", "capacity": {"mode": "reservation", "reservation": "mine"}}},
     {"pool": {"capacity": {"mode": "reservation", "reservation": _AZURE_RESERVATION}}},
     {"pool": {"capacity": {"mode": "flex_start", "max_hours": 24}}},
     {"pool": {"service": "azureml"}},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
 from ...plain_data import PlainDict, PlainMapping
@@ -17,7 +16,7 @@ PLACEMENT_GROUP = 100
 """Maximum number of machines in one placement group: learn.microsoft.com/azure/virtual-machine-scale-sets/ (placement groups)."""
 
 
-def placement_arguments(row: Machine, orchestration: Orchestration, *, reserved: bool = False) -> PlainDict:
+def placement_arguments(row: Machine, orchestration: Orchestration) -> PlainDict:
     """Return the placement arguments of a scale set.
 
     InfiniBand connects only machines of one placement group. Spreading over fault domains would put machines into other groups, and
@@ -28,7 +27,7 @@ def placement_arguments(row: Machine, orchestration: Orchestration, *, reserved:
         return {"orchestration_mode": "Flexible", "platform_fault_domain_count": 1}
     return {
         "orchestration_mode": "Uniform",
-        "single_placement_group": row.fast_nics > 0 and not reserved,
+        "single_placement_group": row.fast_nics > 0,
         "platform_fault_domain_count": 1,
         "overprovision": False,
         "upgrade_policy": {"mode": "Manual"},  # a changed model applies to new machines only; running machines do not change
@@ -45,10 +44,6 @@ def fabric_problems(row: Machine, max_nodes: int, orchestration: Any, given: Pla
     if given.get("service") == "vms" and row.fast_nics and max_nodes > PLACEMENT_GROUP:
         what, allowed = "InfiniBand does not cross placement groups", f"1 to {PLACEMENT_GROUP} for {row.name}"
         problems.append(Problem("max_nodes", what, str(max_nodes), allowed, "declare several pools"))
-    if row.fast_nics and max_nodes > 1 and _reserved(given.get("capacity")):
-        what = "Azure accepts no reservation for a scale set in one placement group, and InfiniBand needs the placement group"
-        allowed = f"on_demand or spot for several nodes of {row.name}"
-        problems.append(Problem("capacity", what, "a reservation", allowed, "change capacity, or set max_nodes: 1"))
     twin = rdma_twin(row)
     if max_nodes > 1 and twin:
         what = "a size without the letter r has no InfiniBand, so several nodes would train over Ethernet"
@@ -57,11 +52,6 @@ def fabric_problems(row: Machine, max_nodes: int, orchestration: Any, given: Pla
         fix = "remove fabric_floor, or use a size with the letter r, such as Standard_ND96isr_H100_v5"
         problems.append(Problem("fabric_floor", f"{row.name} has no InfiniBand", show(given["fabric_floor"]), fix=fix))
     return problems
-
-
-def _reserved(capacity: Any) -> bool:
-    mode = capacity.get("mode") if isinstance(capacity, Mapping) else getattr(capacity, "mode", None)
-    return bool(mode == "reservation")
 
 
 def rdma_twin(row: Machine) -> str | None:

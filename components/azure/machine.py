@@ -72,7 +72,7 @@ def prepare_machines(
         "network_profile": _network_profile(pool, orchestration),
         "scheduled_events_profile": {"terminate_notification_profile": {"enable": True, "not_before_timeout": _NOTICE}},
     }
-    return PreparedMachines(profile, placement_arguments(row, orchestration, reserved=spec.mode == "reservation"))
+    return PreparedMachines(profile, placement_arguments(row, orchestration))
 
 
 def _network_profile(pool: GpuPool, orchestration: Orchestration) -> PlainDict:

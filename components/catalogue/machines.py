@@ -120,9 +120,10 @@ class Machine(_Row):
     transport: str | None = Field(description="transport that NCCL must report, such as NET/OFI; null = no fast fabric")
     all_reduce: AllReduce | None = Field(None, description="published all-reduce between nodes over `transport`; null = none is known")
     services: tuple[str, ...] = Field(description="services that can run it")
-    modes: tuple[Mode, ...] | None = Field(None, description="purchase modes of this machine; null = all modes of its services")
+    modes: tuple[Mode, ...] = Field(min_length=1, description="purchase modes that the cloud sells it in")
     quotas: Mapping[str, Quota] = Field(description="quota by mode (on_demand, spot); missing = none is needed, or unknown")
     prices: Mapping[str, Mapping[str, Rate]] = Field(description="region -> on_demand or spot -> rate; missing = unknown")
+    also_in: Mapping[str, str] = Field({}, description="region without a known price in which it is sold -> key in the table's sources")
     source: str = Field(description="key in the table's sources, for everything except prices")
 
     @property
@@ -136,6 +137,11 @@ class Machine(_Row):
         if self.all_reduce is None or not self.fabric_line_gbps:
             return None
         return round(_SHARE_OF_PUBLISHED * min(1, self.all_reduce.gbs * 8 / self.fabric_line_gbps), 3)
+
+    @property
+    def regions(self) -> frozenset[str]:
+        """The regions in which the machine is known to be sold. It may be sold in others."""
+        return frozenset({*self.prices, *self.also_in})
 
     def rate(self, region: str | None, mode: str, service: str) -> Rate | None:
         """Return the list price of one node per hour; None if unknown.

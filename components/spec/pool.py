@@ -224,8 +224,9 @@ class GpuPoolSpec(Spec):
         if mode not in row.modes:
             raise invalid(mode, f"{', '.join(row.modes)} for service: {name}")
         machine = _machine_row(info)
-        if machine is not None and machine.modes is not None and mode not in machine.modes:
-            raise invalid(mode, f"{', '.join(machine.modes)} for {machine.name}, its only purchase modes on this cloud")
+        if machine is not None and mode not in machine.modes:
+            sold = [each for each in row.modes if each in machine.modes]
+            raise invalid(mode, f"{', '.join(sold)} for {machine.name}, its only purchase modes on this cloud")
         if info.data.get("max_nodes", 1) > 1 and mode not in row.multi_node_modes:
             others = " or ".join(f"service: {other}" for other in alternatives(str(name), mode, cloud_of(info)))
             fix = f"for {mode} with several nodes use {others}, or set max_nodes: 1"

@@ -129,10 +129,10 @@ _VNET = f"{_GROUPS}/net/providers/Microsoft.Network/virtualNetworks/shared"
 _CONTAINER = f"{_GROUPS}/data/providers/Microsoft.Storage/storageAccounts/acme/blobServices/default/containers/nlp"
 AZURE = Case(
     cloud="azure",
-    dev=frozenset({"a100", "a100-spot"}),
+    dev=frozenset({"h100", "h100-spot"}),
     prod=frozenset({"h100"}),
     change=("capacity: on_demand", "min_nodes: 1"),
-    changed="a100",
+    changed="h100",
     list_of_targets="",
     content=_content,
     kept=("azure-native:storage", "azure-native:resources"),
@@ -142,7 +142,7 @@ AZURE = Case(
         "SUBNET": "hidden",
         "BUCKET": f'"{_CONTAINER}"',
         "ZONE": "1",
-        "POOL": "a100",
+        "POOL": "h100",
         "MACHINE": "Standard_NC24ads_A100_v4",
         "SERVICE": "vms",
     },

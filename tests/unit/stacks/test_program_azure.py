@@ -32,5 +32,5 @@ def test_the_exports_of_prod_azure(record: Any, preview: bool) -> None:
     recorded = record(lambda: declare(load(project.config, stack="prod-azure")), preview=preview, config=project.config)
     assert set(recorded.exports) | recorded.unknown >= {"yard", "job_targets", "launchers", "publish_targets", "submitter_role"}
     if not preview:
-        assert recorded.exports["job_targets"]["h100"]["region"] == "eastus"
+        assert recorded.exports["job_targets"]["h100"]["region"] == "eastus2"
         assert "az vmss scale" in recorded.exports["launchers"]["h200"]["scale"]

@@ -9,6 +9,7 @@ import pulumi
 import pytest
 
 from gpuyard.components.azure import Bucket, Budget, EncryptionKey, GpuPool, Network
+from gpuyard.components.azure.names import scale_set_name
 from tests.helpers.azure_sample_yard import DATA, RESERVED, SUBNET, TAGS, VMS, VNET, kinds, token
 
 SCALE_SET, SUBNET_TYPE = token("compute:VirtualMachineScaleSet"), token("network:Subnet")
@@ -159,6 +160,7 @@ def test_the_golden_scale_set(record: Any) -> None:
         "sku": {"capacity": 1, "name": "Standard_ND96isr_H100_v5"},
         "tags": {**TAGS, "stack": "gpuyard/local"},
         "upgradePolicy": {"mode": "Manual"},
+        "vmScaleSetName": scale_set_name("gpuyard/local", "lab"),
         "zones": ["1"],
     }
 
@@ -170,7 +172,7 @@ def test_children_of_pools(record: Any, preview: bool) -> None:
         pools = [
             GpuPool("spot", {**VMS, "capacity": "spot"}, network=net, tags=TAGS),
             GpuPool("flex", {**VMS, "machine": "Standard_NC24ads_A100_v4"}, network=net, orchestration="flexible", tags=TAGS),
-            GpuPool("held", {**VMS, "max_nodes": 1, "capacity": RESERVED}, network=net, tags=TAGS),
+            GpuPool("held", {**VMS, "machine": "Standard_NC96ads_A100_v4", "capacity": RESERVED}, network=net, tags=TAGS),
             GpuPool("ml", {"machine": "Standard_ND96isr_H200_v5", "service": "azureml", "max_nodes": 2}, network=net, tags=TAGS),
         ]
         pulumi.export("scale", pools[0].scale_command)
@@ -206,7 +208,10 @@ def test_children_of_pools(record: Any, preview: bool) -> None:
     assert "upgradePolicy" not in flexible
     assert recorded.inputs(SCALE_SET, "spot-machines")["virtualMachineProfile"]["billingProfile"] == {"maxPrice": -1}
     if not preview:
-        assert recorded.exports["scale"] == "az vmss scale --resource-group net-group --name spot-machines --new-capacity 4"
+        assert (
+            recorded.exports["scale"]
+            == f"az vmss scale --resource-group net-group --name {scale_set_name('gpuyard/local', 'spot')} --new-capacity 4"
+        )
 
 
 @pytest.mark.parametrize("preview", [False, True])

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from gpuyard.components import catalogue
 from gpuyard.components.azure import bucket_rules, cidr, fabric, machine, names, roles, subjects
@@ -123,12 +124,17 @@ def test_infiniband_rules_of_every_size(name: str) -> None:
     assert any(
         str(line).startswith("max_nodes: InfiniBand does not cross placement groups, got 101, allowed: 1 to 100") for line in too_many
     ) == (name in FAST)
-    assert fabric.fabric_problems(row, 1, "uniform", {"service": "vms", "capacity": RESERVED}) == []
-    assert fabric.placement_arguments(row, "uniform", reserved=True)["single_placement_group"] is False
-    reserved = fabric.fabric_problems(row, 2, "uniform", {"service": "vms", "capacity": RESERVED})
-    assert any(
-        str(line).startswith("capacity: Azure accepts no reservation for a scale set in one placement group") for line in reserved
-    ) == (name in FAST)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_only_nc_a100_v4_can_be_reserved(name: str) -> None:
+    """learn.microsoft.com/azure/virtual-machines/capacity-reservation-overview of 2026-02-17 lists the series."""
+    given = {"machine": name, "service": "vms", "zone": "1", "max_nodes": 1, "capacity": RESERVED}
+    if name.startswith("Standard_NC") and name.endswith("A100_v4"):
+        assert GpuPoolSpec.model_validate(given, context={"cloud": "azure"}).mode == "reservation"
+        return
+    with pytest.raises(ValidationError, match=f"allowed: on_demand, spot for {name}"):
+        GpuPoolSpec.model_validate(given, context={"cloud": "azure"})
 
 
 def test_a_size_without_rdma_is_refused_for_several_nodes_and_the_rdma_size_named() -> None:
@@ -174,7 +180,8 @@ def test_priority_and_reservation_by_capacity() -> None:
     spot = machine.capacity_options(spec(capacity="spot"))
     assert spot == {"priority": "Spot", "eviction_policy": "Delete", "billing_profile": {"max_price": -1}}
     group = {"capacity_reservation_group": {"id": RESERVED["reservation"]}}
-    assert machine.capacity_options(spec(capacity=RESERVED)) == {"priority": "Regular", "capacity_reservation": group}
+    reserved = spec(machine="Standard_NC96ads_A100_v4", capacity=RESERVED)
+    assert machine.capacity_options(reserved) == {"priority": "Regular", "capacity_reservation": group}
 
 
 def test_custom_data_has_the_facts_of_the_machine() -> None:

@@ -187,7 +187,9 @@ def test_an_expired_yard_is_a_warning(yard: MakeYard) -> None:
 )
 def test_a_capacity_block_that_ends_soon_is_a_warning(yard: MakeYard, now: str, findings: list[str]) -> None:
     moment = datetime.datetime.fromisoformat(now)
-    assert verdict(yard, "capacity-block", lambda: make_pool("p", {**L4, "capacity": BLOCK}), moment)[1] == findings
+    assert (
+        verdict(yard, "capacity-block", lambda: make_pool("p", {**L4, "machine": "p5.48xlarge", "capacity": BLOCK}), moment)[1] == findings
+    )
 
 
 def test_an_image_that_is_not_pinned_is_a_warning(yard: MakeYard) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 
-__all__ = ["account_name", "cluster_name", "container_name", "vault_name"]
+__all__ = ["account_name", "cluster_name", "container_name", "scale_set_name", "vault_name"]
 
 _LIMIT = 24  # of storage accounts and vaults: learn.microsoft.com/azure/azure-resource-manager/management/resource-name-rules
 _DIGEST = 12
@@ -50,6 +50,15 @@ def cluster_name(pool: str) -> str:
     if re.fullmatch(r"[a-z](?![a-z0-9-]*-\d+$)[a-z0-9-]{1,22}[a-z0-9]", pool):
         return pool
     return f"{pool[:13].rstrip('-')}-c{hashlib.sha256(pool.encode()).hexdigest()[:8]}"
+
+
+def scale_set_name(stack: str, pool: str) -> str:
+    """Return the name of a pool's scale set. It is known before the scale set exists, so that its number of machines can be read.
+
+    >>> scale_set_name("gpuyard/prod-azure", "h200")
+    'h200-machines-7dcd56'
+    """
+    return f"{pool}-machines-{hashlib.sha256(stack.encode()).hexdigest()[:6]}"
 
 
 def _digest(group_id: str, name: str) -> str:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pulumi
 import pulumi_azure_native as az
+from pulumi_azure_native import _utilities
 
 from ...plain_data import PlainDict
+from ..base import this_stack
 from ..expiry import End
 from ..pool_base import LauncherCommands, torchrun_command
 from ..spec.pool import GpuPoolSpec
 from .machine import PreparedMachines
+from .names import scale_set_name
 
 if TYPE_CHECKING:
     from .gpu_pool import GpuPool
 
 __all__ = ["autoscale_profiles", "keep_within", "launcher_commands", "scale_set"]
 
+_LOOK_UP = "azure-native:compute:getVirtualMachineScaleSet"
 _NO_END = "9999-12-31T00:00:00Z"
 
 
@@ -31,15 +36,13 @@ def launcher_commands(name: str, group: str, max_nodes: int, gpus: int) -> Launc
 
 
 def scale_set(pool: GpuPool, machines: PreparedMachines) -> az.compute.VirtualMachineScaleSet:
-    """Make the scale set with `min_nodes` machines. A user or launcher scales it up to `max_nodes`.
-
-    Azure requires the number of machines in every update of a scale set, so an `up` that changes the pool scales it back to `min_nodes`. An
-    `up` without changes of the pool keeps the number.
-    """
+    """Make the scale set with `min_nodes` machines. A launcher asks for more, up to `max_nodes`; `pulumi up` keeps their number."""
+    name = scale_set_name(this_stack(), pool.logical_name)
     return az.compute.VirtualMachineScaleSet(
         pool.child_name("machines"),
         resource_group_name=pool.group.name,
-        sku={"name": pool.machine.name, "capacity": 0 if pool.closed else pool.spec.min_nodes},
+        vm_scale_set_name=name,
+        sku={"name": pool.machine.name, "capacity": 0 if pool.closed else _capacity_now(pool, name)},
         zones=[pool.spec.zone],
         identity={"type": "UserAssigned", "user_assigned_identities": [pool.identity.id]},
         virtual_machine_profile=machines.profile,
@@ -47,6 +50,26 @@ def scale_set(pool: GpuPool, machines: PreparedMachines) -> az.compute.VirtualMa
         opts=pool.child_options(),
         **machines.placement,
     )
+
+
+def _capacity_now(pool: GpuPool, name: str) -> pulumi.Output[int]:
+    """Return the present number of machines, at least `min_nodes`; `min_nodes` if there is no scale set yet.
+
+    Azure requires the capacity in each update, and deletes machines beyond it: github.com/Azure/vm-scale-sets/issues/70.
+    """
+    least = pool.spec.min_nodes
+
+    async def read(group: str) -> int:
+        options = pulumi.InvokeOptions.merge(_utilities.get_invoke_opts_defaults(), pulumi.InvokeOptions(parent=pool))
+        try:  # not through an Output: Pulumi fails a program for each Output that fails
+            live = await pulumi.runtime.invoke_async(_LOOK_UP, {"resourceGroupName": group, "vmScaleSetName": name}, options)
+        except Exception as error:  # the SDK has no class for it
+            if "NotFound" not in str(error):
+                raise
+            return least
+        return max(least, int(live["sku"].get("capacity") or 0)) if live is not None else least  # None: an offline plan
+
+    return pulumi.Output.from_input(pool.group.name).apply(read)
 
 
 def autoscale_profiles(spec: GpuPoolSpec, end: End | None, *, closed: bool) -> list[PlainDict]:

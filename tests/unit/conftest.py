@@ -11,7 +11,7 @@ from pulumi.runtime import mocks
 
 from gpuyard.components.planning.recorder import Answers, Recording
 from gpuyard.components.planning.recorder import record as run_recorded
-from tests.fakes.pulumi_provider import aws_refusals, gcp_rules
+from tests.fakes.pulumi_provider import aws_refusals, azure_refusals, azure_rules, gcp_rules
 
 _ACCOUNT, _REGION, _PARTITION = "111122223333", "us-east-1", "aws"
 _LOOKUPS: dict[str, Mapping[str, Any]] = {
@@ -35,6 +35,11 @@ _LOOKUPS: dict[str, Mapping[str, Any]] = {
 }
 
 
+_NAMED_BY = {"StorageAccount": ["accountName"], "BlobContainer": ["containerName"], "VirtualMachineScaleSet": ["vmScaleSetName"]}
+LIVE: dict[str, tuple[dict[str, Any], list[tuple[str, str]]]] = {}
+"""Token of a look-up that reads one resource -> its result and failures. Without an entry the resource does not exist."""
+
+
 class _Updated(Answers):
     """An update: outputs are the inputs, AWS resources have an ARN, and the usual look-ups have fixed results."""
 
@@ -47,8 +52,9 @@ class _Updated(Answers):
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
         made_id, outputs = self._outputs(args)
         self._inputs[made_id] = args.inputs
-        if args.typ.partition(":")[0] == "aws":
-            self.refused += [f"{args.name}: {message}" for message in aws_refusals.refusals(args.typ, args.inputs, self._inputs.get)]
+        refusals = {"aws": aws_refusals.refusals, "azure-native": azure_refusals.refusals}.get(args.typ.partition(":")[0])
+        if refusals is not None:
+            self.refused += [f"{args.name}: {message}" for message in refusals(args.typ, args.inputs, self._inputs.get)]
         return made_id, outputs
 
     def _outputs(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
@@ -74,6 +80,8 @@ class _Updated(Answers):
         return args.inputs.get("path", f"{args.name}-id"), {**computed, **args.inputs}
 
     def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+        if args.token in azure_rules.SHAPES.read_by:
+            return LIVE.get(args.token, ({}, [("", "Status=404 Code=ResourceNotFound")]))
         if args.token not in _LOOKUPS:
             raise AssertionError(f"a component called {args.token}")
         return {**_LOOKUPS[args.token], **args.args}, []
@@ -90,7 +98,7 @@ def _gcp(args: mocks.MockResourceArgs) -> dict[str, Any]:
 def _azure(args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
     """Return id and outputs in Azure's forms: the id is a path, `name` the chosen name or the name in the program."""
     kind = args.typ.rpartition(":")[2]
-    keys = (f"{kind[0].lower()}{kind[1:]}Name", *{"StorageAccount": ["accountName"], "BlobContainer": ["containerName"]}.get(kind, []))
+    keys = (f"{kind[0].lower()}{kind[1:]}Name", *_NAMED_BY.get(kind, ()))
     chosen = next((args.inputs[key] for key in keys if key in args.inputs), args.name)
     computed: dict[str, Any] = {"name": chosen, "principalId": f"{args.name}-principal", "clientId": f"{args.name}-client"}
     computed |= {"location": "eastus", "keyUri": f"https://vault/keys/{chosen}"} if kind in ("Key", "Workspace") else {}

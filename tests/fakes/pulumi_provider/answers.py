@@ -53,5 +53,8 @@ class TracedOutputs(Answers):
         return made_id, outputs
 
     def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-        """Return the provider's result of a look-up."""
-        return {**resource_rules.of(args.token).look_ups[args.token], **args.args}, []
+        """Return the provider's result of a look-up. A resource that may not exist does not exist yet."""
+        shape = resource_rules.of(args.token)
+        if args.token in shape.read_by:
+            return {}, [("", "Status=404 Code=ResourceNotFound")]
+        return {**shape.look_ups[args.token], **args.args}, []

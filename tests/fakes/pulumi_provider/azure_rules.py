@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tests.fakes.pulumi_provider import azure_types
+from tests.fakes.pulumi_provider.azure_refusals import refusals
 from tests.fakes.pulumi_provider.resource_rules import ResourceRules, digits
 from tests.fakes.pulumi_provider.sdk_check import UNKNOWN
 
@@ -120,4 +121,6 @@ SHAPES = ResourceRules(
     name_key=_name_key,
     places=lambda token: tuple(_path(token)),
     shown=_shown,
+    refusals=refusals,
+    read_by={"azure-native:compute:getVirtualMachineScaleSet": _SCALE_SET},
 )

@@ -58,7 +58,14 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         except sdk_check.UnknownToken as error:
             _refuse(context, str(error))
         wrong = sorted(set(arguments) - set(known.inputs) - {"region"})
-        answers = resource_rules.of(request.tok).look_ups
+        shape = resource_rules.of(request.tok)
+        answers = shape.look_ups
+        if not wrong and (token := shape.read_by.get(request.tok)):
+            self.cloud.log("Invoke", request.tok, arguments=arguments)
+            made_id, _ = shape.made(token, "::", arguments)
+            if (found := self.cloud.read(token, made_id)) is None:
+                _refuse(context, f"Status=404 Code=ResourceNotFound: no {token} {made_id}")
+            return provider_pb2.InvokeResponse(**{"return": _struct({**arguments, **found["outputs"], "id": made_id})})
         if wrong or request.tok not in answers:
             _refuse(
                 context, f"{request.tok}: no such argument {', '.join(wrong)}" if wrong else f"the stand-in has no answer to {request.tok}"

@@ -56,6 +56,9 @@ class ResourceRules:
     refused: Callable[[str, Mapping[str, Any], Mapping[str, Any]], str | None] = lambda token, inputs, config: None
     """(token, inputs, the provider's configuration) -> the cloud's answer to a create that it refuses."""
 
+    read_by: Mapping[str, str] = field(default_factory=dict)
+    """Token of a look-up that reads one resource, which may not exist -> type token of the resource."""
+
     def key(self, token: str) -> str:
         """Return the property that holds a resource's name."""
         return self.named_by.get(token) or self.name_key(token)

@@ -204,7 +204,7 @@ def jobs(**more: Any) -> Any:
     [
         (
             jobs(submitters=["repo:a/b:*"]),
-            ["JobService train: 1 problem", "submitters.0: Azure compares subjects exactly and expands no *, got 'repo:a/b:*'"],
+            ["JobService train: 1 problem", "submitters.0: Azure compares subjects literally and expands no *, got 'repo:a/b:*'"],
         ),
         (
             jobs(isolation="none", registry_id="acr"),

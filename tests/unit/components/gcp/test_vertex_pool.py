@@ -102,7 +102,7 @@ def test_an_expired_pool_has_no_persistent_resource(record: Any) -> None:
     assert any("has been at zero nodes since" in line for line in recorded.warnings)
 
 
-@pytest.mark.parametrize("machine", sorted(name for name, row in MACHINES.items() if "vertex" in row.services and row.modes is None))
+@pytest.mark.parametrize("machine", sorted(name for name, row in MACHINES.items() if "vertex" in row.services and "on_demand" in row.modes))
 def test_every_machine_can_be_a_persistent_resource(record: Any, machine: str) -> None:
     spec = record(pool({**HOLDS, "machine": machine, "max_nodes": 1, "min_nodes": 1})).inputs(HELD, "pool-held")["resourcePools"][0][
         "machineSpec"

@@ -121,6 +121,15 @@ class MachinePoolBase(PoolBase[_NetworkT_co]):
         """Make the pool's machines. Does nothing if the service starts machines for each job."""
         raise NotImplementedError
 
+    @property
+    def stop_message(self) -> str:
+        """Text of the alarm that is set when the pool stops because too many of its machines were replaced."""
+        return (
+            f"pool {self.logical_name} has stopped: more than {self.spec.replacement_limit} of its machines shut down with broken hardware "
+            "within an hour, so it starts no new machine; running jobs continue; see the machines' console output for the fault, then run "
+            "pulumi up --refresh"
+        )
+
     def _set_commands(self, group: pulumi.Output[str], place: pulumi.Output[str], commands: Callable[[str, str], LauncherCommands]) -> None:
         """Set the launcher commands. `commands` takes the name of the machine group and of its region, project or resource group."""
         known = pulumi.Output.all(group, place).apply(lambda names: commands(names[0], names[1])._asdict())

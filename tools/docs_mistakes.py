@@ -87,6 +87,7 @@ _AWS_MISTAKES: tuple[dict[str, Any], ...] = (
     {"pool": {"service": "sagemaker", "capacity": "spot", "keep_alive_minutes": 30}},
     {"pool": {"service": "sagemaker", "keep_alive_minutes": 600}},
     {"pool": {"network_isolation": True}},
+    {"pool": {"service": "sagemaker", "machine": "p5.48xlarge", "max_replacements_per_hour": 3}},
     {"submitters": ["repo:acme/llm:pull_request"]},
     {"submitters": ["*"]},
     {"submitters": ["repo:acme/llm:ref:refs/heads/main"], "pool": {"service": "vms"}},

@@ -11,6 +11,7 @@ from gpuyard.components.aws.allowed_wildcards import WILDCARDS
 from gpuyard.components.aws.flow_log import flow_log_statements
 from gpuyard.components.aws.permissions import Storage
 from gpuyard.components.aws.policy import ArnScope, Conditions, Statement
+from gpuyard.components.aws.replacement_limit import StoppedPool, start_statements, stop_statements
 from gpuyard.components.aws.submitter import BatchAccess, SageMakerAccess, submitter
 from gpuyard.components.aws.trust import PRINCIPALS, Trust, provider_arn
 
@@ -23,6 +24,10 @@ _CLUSTER = _SCOPE.arn("ecs", "cluster/AWSBatch-ENVIRONMENT-UUID")
 _LOGS = _SCOPE.arn("logs", "log-group:LOG-GROUP")
 _PREFIX = "gpuyard-STACK-"
 _NO_CONDITION = "none: the service states no source; a machine with the instance profile"
+_STOPPED = [
+    StoppedPool("POOL-node", "ALARM", _SCOPE.arn("batch", "compute-environment/ENVIRONMENT"), "batch"),
+    StoppedPool("POOL-node", "ALARM", "GROUP", "vms"),
+]
 _ROLE = "arn:aws:iam::ACCOUNT:role"
 
 _HEAD = """# What each role of an AWS yard may do
@@ -81,6 +86,16 @@ def _roles() -> list[_Role]:
         _Role("Job on Batch", "ecs-tasks.amazonaws.com", job),
         _Role("Execution role: starts a job's container on Batch", "ecs-tasks.amazonaws.com", permissions.execution(_SCOPE, _LOGS, None)),
         _Role("Training job on SageMaker", "sagemaker.amazonaws.com", [*job, *training]),
+        _Role(
+            "Rule that counts machines with broken hardware",
+            "events.amazonaws.com",
+            start_statements(_SCOPE.arn("states", "stateMachine:NAME")),
+        ),
+        _Role(
+            "State machine that stops a pool whose machines are replaced too often",
+            "states.amazonaws.com",
+            stop_statements(_SCOPE, _STOPPED),
+        ),
         _Role("Flow logs of the network", "vpc-flow-logs.amazonaws.com", flow_log_statements(_SCOPE, "FLOW-LOGS")),
         _Role("Submitter", "CI subjects", submitter(_SCOPE, _RUN, "PROJECT/STACK", _PREFIX, batch, trains)),
     ]

@@ -23,6 +23,7 @@ from .job_targets import TargetContext
 from .key import EncryptionKey
 from .permissions import Storage
 from .pool_rules import key_problems
+from .replacement_limit import WATCHED, limit_replacements
 from .submitter import submitter
 from .trust import Trust
 
@@ -33,8 +34,9 @@ class JobService(KeyedJobServiceBase[GpuPool, Bucket, EncryptionKey], AwsCompone
     """A service that turns pools and buckets into job targets and writes them to `gpuyard/targets.json` of the run bucket.
 
     Each `batch` pool gets a queue; all of them share a log group and the roles of jobs. All `sagemaker` pools share the role of
-    training jobs and a model package group. The machines of `vms` pools get a job's access to the buckets. `submitters` get a role; the
-    account must have GitHub's OIDC provider for them (docs/aws-permissions.md). `key`: a key with `for_logs` for the log group.
+    training jobs and a model package group. The machines of `vms` pools get a job's access to the buckets. A pool that replaces too many
+    machines is stopped (docs/aws.md). `submitters` get a role; the account must have GitHub's OIDC provider for them
+    (docs/aws-permissions.md). `key`: a key with `for_logs` for the log group.
     """
 
     _reference = re.compile(r"arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]+-[A-Za-z0-9]{6}")
@@ -47,6 +49,8 @@ class JobService(KeyedJobServiceBase[GpuPool, Bucket, EncryptionKey], AwsCompone
     """ARNs of the queues of `batch` pools."""
     trains: bool
     """Whether it has `sagemaker` pools."""
+    alarm_arns: list[pulumi.Output[str]]
+    """ARNs of the alarms that are set when a pool stops because its machines are replaced too often."""
 
     def _problems(self) -> Problems:
         return key_problems(self._key)
@@ -60,6 +64,7 @@ class JobService(KeyedJobServiceBase[GpuPool, Bucket, EncryptionKey], AwsCompone
         batch = BatchService(self, queued, self._account, context, buckets, self._key) if queued else None
         trains = SageMakerService(self, trained, self._account, context, buckets) if trained else None
         self.queue_arns, self.trains = batch.queue_arns if batch else [], trains is not None
+        self.alarm_arns = limit_replacements(self, [pool for pool in given.pools if pool.spec.service in WATCHED], self._account)
         grant_machines(self, given.pools_of("vms"), buckets, sorted(self._settings.secrets.values()))
         found, order = [service.targets for service in (batch, trains) if service], [pool.logical_name for pool in given.pools]
         self.targets = pulumi.Output.all(*found).apply(lambda parts: merge_targets(order, parts))

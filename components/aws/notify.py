@@ -27,12 +27,15 @@ _IDLE = {"threshold": 5, "period": 300, "evaluation_periods": 12}
 _MESSAGES: Mapping[str, PlainMapping] = {
     "batch": {"job": "$.detail.jobName", "state": "$.detail.status", "reason": "$.detail.statusReason"},
     "sagemaker": {"job": "$.detail.TrainingJobName", "state": "$.detail.TrainingJobStatus", "reason": "$.detail.FailureReason"},
+    "pools": {"message": "$.detail.configuration.description"},
 }
+_JOB_TEXT = "<job> {event} (<state>): <reason>"
 
 
 class Notify(AwsComponent):
-    """Mail about jobs that are `failed`, `stopped` (resumable) or `blocked` (the first job of a queue cannot run), and about `idle`
-    machines.
+    """Mail about jobs that are `failed`, `stopped` (resumable) or `blocked`, and about `idle` machines.
+
+    `blocked`: the first job of a queue cannot run, or a pool stopped because too many of its machines were broken.
 
     AWS first mails a link to each address; the receiver must open it once. `idle` means less than 5 % CPU for an hour on machines of `vms`
     pools: Batch and SageMaker stop idle machines themselves. A mail contains only the job's name, state and reason.
@@ -78,25 +81,26 @@ class Notify(AwsComponent):
         aws.sns.TopicPolicy(self.child_name("policy"), arn=self.topic_arn, policy=policy, opts=self.child_options())
 
     def _make_rules(self, spec: NotifySpec, jobs: JobService) -> None:
-        services = {"batch": bool(jobs.queue_arns), "sagemaker": jobs.trains}
+        services = {"batch": bool(jobs.queue_arns), "sagemaker": jobs.trains, "pools": bool(jobs.alarm_arns)}
         for service, used in services.items():
             for event in spec.on if used else ():
                 if event in _EVENTS[service]:
                     self._make_rule(service, event, jobs)
 
     def _make_rule(self, service: str, event: str, jobs: JobService) -> None:
-        pattern = pulumi.Output.all(*jobs.queue_arns).apply(
-            lambda queues: json.dumps(event_patterns(queues, job_prefix(this_stack()))[service, event])
+        pattern = pulumi.Output.all(queues=jobs.queue_arns, alarms=jobs.alarm_arns).apply(
+            lambda known: json.dumps(event_patterns(known["queues"], job_prefix(this_stack()), known["alarms"])[service, event])
         )
         suffix = f"{service}-{event}"
         rule = aws.cloudwatch.EventRule(
             self.child_name(suffix),
-            description=f"{service}: jobs of {this_stack()} that are {event}",
+            description=f"{service} of {this_stack()}: {event}",
             event_pattern=pattern,
             tags=self.aws_tags(suffix),
             opts=self.child_options(),
         )
-        template = json.dumps(f"gpuyard {this_stack()}: <job> {event} (<state>): <reason>")
+        text = "<message>" if service == "pools" else _JOB_TEXT.format(event=event)
+        template = json.dumps(f"gpuyard {this_stack()}: {text}")
         aws.cloudwatch.EventTarget(
             self.child_name(suffix),
             rule=rule.name,
@@ -125,15 +129,22 @@ class Notify(AwsComponent):
                 )
 
 
-_EVENTS: Mapping[str, Sequence[str]] = {"batch": ("failed", "stopped", "blocked"), "sagemaker": ("failed", "stopped")}
+_EVENTS: Mapping[str, Sequence[str]] = {
+    "batch": ("failed", "stopped", "blocked"),
+    "sagemaker": ("failed", "stopped"),
+    "pools": ("blocked",),
+}
 
 
-def event_patterns(queue_arns: Sequence[str], prefix: str) -> dict[tuple[str, str], PlainDict]:
+def event_patterns(queue_arns: Sequence[str], prefix: str, alarm_arns: Sequence[str]) -> dict[tuple[str, str], PlainDict]:
     """Return the EventBridge pattern of each service and event. `prefix`: prefix of the names of training jobs.
+
+    `alarm_arns`: alarms of pools that replace too many machines, so that they stop.
 
     The event of a multi-node job has no exit code, so a stopped multi-node job counts as failed.
     docs.aws.amazon.com/batch/latest/userguide/batch_cwe_events.html and batch-job-queue-blocked-events.html;
-    docs.aws.amazon.com/sagemaker/latest/dg/automating-sagemaker-with-eventbridge.html; read on 2026-12-01.
+    docs.aws.amazon.com/sagemaker/latest/dg/automating-sagemaker-with-eventbridge.html;
+    docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch-and-eventbridge.html; read on 2026-12-01.
     """
     queues = {"jobQueue": list(queue_arns)}
     other = [{"anything-but": [_STOPPED_CODE]}, {"exists": False}]
@@ -144,6 +155,11 @@ def event_patterns(queue_arns: Sequence[str], prefix: str) -> dict[tuple[str, st
         ("batch", "failed"): {**batch, "detail": {**queues, "status": ["FAILED"], "container": {"exitCode": other}}},
         ("batch", "stopped"): {**batch, "detail": {**queues, "status": ["FAILED"], "container": {"exitCode": [_STOPPED_CODE]}}},
         ("batch", "blocked"): {**_pattern("aws.batch", "Batch Job Queue Blocked"), "detail": queues},
+        ("pools", "blocked"): {
+            **_pattern("aws.cloudwatch", "CloudWatch Alarm State Change"),
+            "resources": list(alarm_arns),
+            "detail": {"state": {"value": ["ALARM"]}},
+        },
         ("sagemaker", "failed"): {**trained, "detail": {**training, "TrainingJobStatus": ["Failed"]}},
         ("sagemaker", "stopped"): {**trained, "detail": {**training, "TrainingJobStatus": ["Stopped"]}},
     }

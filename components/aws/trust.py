@@ -26,6 +26,10 @@ PRINCIPALS: Mapping[str, str | None] = MappingProxyType(
         "sagemaker.amazonaws.com": "arn:{partition}:sagemaker:{region}:{account}:*",
         # docs.aws.amazon.com/vpc/latest/userguide/flow-logs-iam-role.html
         "vpc-flow-logs.amazonaws.com": "arn:{partition}:ec2:{region}:{account}:vpc-flow-log/*",
+        # docs.aws.amazon.com/eventbridge/latest/userguide/cross-service-confused-deputy-prevention.html
+        "events.amazonaws.com": "arn:{partition}:events:{region}:{account}:rule/*",
+        # docs.aws.amazon.com/step-functions/latest/dg/procedure-create-iam-role.html
+        "states.amazonaws.com": "arn:{partition}:states:{region}:{account}:stateMachine:*",
         # docs.aws.amazon.com/scheduler/latest/UserGuide/cross-service-confused-deputy-prevention.html: the group, not the schedule
         "scheduler.amazonaws.com": "arn:{partition}:scheduler:{region}:{account}:schedule-group/default",
     }

@@ -34,6 +34,8 @@ class Service(NamedTuple):
     """Whether the service can encrypt the traffic between a job's nodes (encrypt_between_nodes)."""
     isolates: bool = False
     """Whether the service can block all network traffic of a job's containers (network_isolation)."""
+    stops: bool = False
+    """Whether a pool stops when too many of its machines are replaced (max_replacements_per_hour)."""
 
 
 _AWS: tuple[Mode, ...] = ("on_demand", "spot", "reservation", "capacity_block")
@@ -45,7 +47,7 @@ SERVICES: Mapping[str, Mapping[str, Service]] = MappingProxyType(
         "local": {"local": Service("refused", ("on_demand",), ("on_demand",))},
         "aws": {
             # no multi-node jobs on spot: docs.aws.amazon.com/batch/latest/userguide/mnp-ce.html
-            "batch": Service("required", _AWS, ("on_demand", "reservation", "capacity_block")),
+            "batch": Service("required", _AWS, ("on_demand", "reservation", "capacity_block"), stops=True),
             # it has its own ml.* machines, cannot use EC2 reservations, and keeps no spot machines warm:
             # docs.aws.amazon.com/sagemaker/latest/dg/train-warm-pools.html
             "sagemaker": Service(
@@ -59,7 +61,7 @@ SERVICES: Mapping[str, Mapping[str, Service]] = MappingProxyType(
                 encrypts=True,
                 isolates=True,
             ),
-            "vms": Service("required", _AWS, _AWS, takes_jobs=False),
+            "vms": Service("required", _AWS, _AWS, takes_jobs=False, stops=True),
         },
         "gcp": {
             # min_nodes is a persistent resource; training has its own rates with a fee: cloud.google.com/vertex-ai/pricing

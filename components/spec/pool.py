@@ -15,6 +15,7 @@ __all__ = ["Capacity", "CapacityBlock", "FlexStart", "GpuPoolSpec", "Reservation
 
 _LOCAL_MACHINES = ("auto", "cpu")
 _DISK_GIB = 200
+_REPLACEMENTS = 3
 _LOCAL_NODES = 240  # addresses of a /24, without reserved ones
 
 
@@ -129,6 +130,13 @@ class GpuPoolSpec(Spec):
         description="sagemaker: true encrypts the traffic between a job's nodes with IPsec, which can slow training; default: false on "
         "machines with EFA, because IPsec cannot encrypt EFA traffic, otherwise true",
     )
+    max_replacements_per_hour: int | None = Field(
+        None,
+        ge=1,
+        le=100,
+        description="machines with broken hardware that may be replaced within an hour; one more sets an alarm and stops the pool, which "
+        f"then starts no machine; default {_REPLACEMENTS}",
+    )
 
     @property
     def mode(self) -> Mode:
@@ -139,6 +147,11 @@ class GpuPoolSpec(Spec):
     def root_disk_gib(self) -> int:
         """Size of a machine's root disk in GiB."""
         return self.disk_gib or _DISK_GIB
+
+    @property
+    def replacement_limit(self) -> int:
+        """Number of machines with broken hardware that may be replaced within an hour."""
+        return self.max_replacements_per_hour or _REPLACEMENTS
 
     def floor(self, row: catalogue.Machine) -> float | None:
         """Return the required fraction of the line rate, the pool's own or the machine's; None: unknown, no floor."""
@@ -258,6 +271,14 @@ class GpuPoolSpec(Spec):
         if encrypt is not None and (row := _service(info)) and not row.encrypts:
             raise invalid(encrypt, f"none for service: {info.data['service']}, which has no such setting", "remove encrypt_between_nodes")
         return encrypt
+
+    @field_validator("max_replacements_per_hour")
+    @classmethod
+    def _check_replacements(cls, limit: int | None, info: ValidationInfo) -> int | None:
+        if limit is not None and (row := _service(info)) and not row.stops:
+            name = info.data["service"]
+            raise invalid(limit, f"none for service: {name}, which gpuyard cannot stop", "remove max_replacements_per_hour")
+        return limit
 
 
 def _service(info: ValidationInfo) -> Service | None:

@@ -72,6 +72,15 @@ def test_every_call_of_a_schedule_exists_in_the_api(yard: tuple[list[Row], Any])
         assert aws_api_requests.problems(aws_api_requests.called(target["arn"], target["input"])) == []
 
 
+def test_every_call_of_a_state_machine_exists_in_the_api(yard: tuple[list[Row], Any]) -> None:
+    [machine] = [json.loads(row.inputs["definition"]) for row in yard[0] if row.token == "aws:sfn/stateMachine:StateMachine"]
+    tasks = [state for state in machine["States"].values() if state["Type"] == "Task"]
+    for task in tasks:
+        text = json.dumps(task["Parameters"]).replace('.$": "States.Array(', '": ["').replace(')"', '"]').replace('.$"', '"')
+        assert aws_api_requests.problems(aws_api_requests.called(task["Resource"], text)) == []
+    assert {task["Resource"].rpartition(":")[2] for task in tasks} >= {"describeInstances", "putMetricData", "updateComputeEnvironment"}
+
+
 def _named(row: Row) -> dict[str, Any]:
     """Return the inputs with the name that the provider generates if the program gave none."""
     label = aws_rules.NAME_OF.get(row.token, "name")

@@ -63,6 +63,24 @@ def _of(key: str) -> Any:
     return lambda inputs, made_id: {key: made_id, **inputs}
 
 
+def _alarm(inputs: Inputs, _: str) -> Inputs:
+    return {**inputs, "dimensions": [{"name": name, "value": value} for name, value in inputs["dimensions"].items()]}
+
+
+def _target(inputs: Inputs, made_id: str) -> Inputs:
+    """Return a rule's target. The provider generates its id."""
+    return {"rule": inputs["rule"], "targets": [{"id": made_id, **{key: value for key, value in inputs.items() if key != "rule"}}]}
+
+
+def _topic_policy(inputs: Inputs, _: str) -> Inputs:
+    return {"topicArn": inputs["arn"], "attributeName": "Policy", "attributeValue": inputs["policy"]}
+
+
+def _repository(inputs: Inputs, _: str) -> Inputs:
+    [encryption] = inputs["encryptionConfigurations"]
+    return {**{key: value for key, value in inputs.items() if key != "encryptionConfigurations"}, "encryptionConfiguration": encryption}
+
+
 def _default_group(inputs: Inputs, _: str) -> Inputs:
     """Return the filters that find the default security group of a VPC."""
     named = {"vpc-id": inputs["vpcId"], "group-name": "default"}
@@ -74,6 +92,7 @@ _S3 = "aws:s3/bucket"
 OURS: Mapping[str, frozenset[str]] = {
     "aws:autoscaling/group:Group": frozenset({"waitForCapacityTimeout", "forceDelete", "protectFromScaleIn"}),
     "aws:cloudwatch/logGroup:LogGroup": frozenset({"skipDestroy"}),
+    "aws:ecr/repository:Repository": frozenset({"forceDelete"}),
     "aws:ec2/launchTemplate:LaunchTemplate": frozenset({"updateDefaultVersion"}),
     "aws:ec2/subnet:Subnet": frozenset({"mapPublicIpOnLaunch"}),  # ModifySubnetAttribute; false is a new subnet's default
     "aws:ec2/securityGroup:SecurityGroup": frozenset({"revokeRulesOnDelete"}),
@@ -119,6 +138,13 @@ CALLS: Mapping[str, tuple[Call, ...]] = {
         ),
     ),
     "aws:budgets/budget:Budget": (Call("budgets", "CreateBudget", names={"name": "BudgetName"}, first=_budget),),
+    "aws:cloudwatch/eventRule:EventRule": (Call("events", "PutRule"),),
+    "aws:cloudwatch/eventTarget:EventTarget": (Call("events", "PutTargets", names={"inputPaths": "InputPathsMap"}, first=_target),),
+    "aws:cloudwatch/metricAlarm:MetricAlarm": (Call("cloudwatch", "PutMetricAlarm", names={"name": "AlarmName"}, first=_alarm),),
+    "aws:ecr/lifecyclePolicy:LifecyclePolicy": (
+        Call("ecr", "PutLifecyclePolicy", names={"repository": "repositoryName", "policy": "lifecyclePolicyText"}),
+    ),
+    "aws:ecr/repository:Repository": (Call("ecr", "CreateRepository", names={"name": "repositoryName"}, first=_repository),),
     "aws:cloudwatch/logGroup:LogGroup": (
         Call("logs", "CreateLogGroup", names={"name": "logGroupName"}),
         Call("logs", "PutRetentionPolicy", ("retentionInDays",), first=_of("logGroupName")),
@@ -224,7 +250,10 @@ CALLS: Mapping[str, tuple[Call, ...]] = {
     f"{_S3}Versioning:BucketVersioning": (Call("s3", "PutBucketVersioning"),),
     "aws:sagemaker/modelPackageGroup:ModelPackageGroup": (Call("sagemaker", "CreateModelPackageGroup"),),
     "aws:scheduler/schedule:Schedule": (Call("scheduler", "CreateSchedule"),),
+    "aws:sfn/stateMachine:StateMachine": (Call("stepfunctions", "CreateStateMachine", result="stateMachineArn"),),
     "aws:sns/topic:Topic": (Call("sns", "CreateTopic", result="TopicArn"),),
+    "aws:sns/topicPolicy:TopicPolicy": (Call("sns", "SetTopicAttributes", first=_topic_policy),),
+    "aws:sns/topicSubscription:TopicSubscription": (Call("sns", "Subscribe", names={"topic": "TopicArn"}),),
     "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule": (
         Call(
             "ec2",

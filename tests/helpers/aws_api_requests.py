@@ -103,7 +103,7 @@ def _convert(call: Call, shape: Shape, value: Any, where: str) -> Any:
     inner: Any = shape
     if shape.type_name == "list":
         words = list(inner.member.members) if inner.member.type_name == "structure" else []
-        if isinstance(value, Mapping) and len(words) >= 2 and words[0].endswith("Key"):  # tags
+        if isinstance(value, Mapping) and len(words) >= 2 and words[0].lower().endswith("key"):  # tags
             key, word = words[:2]
             return [{key: name, word: item} for name, item in value.items()]
         if not isinstance(value, list):

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import yaml
-
 from gpuyard.components.planning.recorder import Answers, Recording, record
 from gpuyard.stacks.program import declare
 from gpuyard.stacks.settings import load
+from gpuyard.training_jobs.strict_yaml import read_yaml
 from tests.fakes.pulumi_provider.answers import Origin, TracedOutputs
 from tests.helpers.azure_private_yard import declare as declare_closed
 
@@ -23,7 +22,7 @@ YARDS = {cloud: (f"dev-{cloud}", f"prod-{cloud}") for cloud in CLOUDS}
 
 def config(stack: str) -> dict[str, str]:
     """Return the configuration of a stack file as the engine gives it to the program."""
-    document = yaml.safe_load((CHECKOUT / "stacks" / f"Pulumi.{stack}.yaml").read_text(encoding="utf-8"))
+    document, _ = read_yaml(CHECKOUT / "stacks" / f"Pulumi.{stack}.yaml", pulumi=True)
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in document["config"].items()}
 
 

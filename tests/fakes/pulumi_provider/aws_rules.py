@@ -37,6 +37,10 @@ _ARNS = {
     "aws:batch/computeEnvironment:ComputeEnvironment": "batch:{region}:{account}:compute-environment/{name}",
     "aws:batch/jobDefinition:JobDefinition": "batch:{region}:{account}:job-definition/{name}:1",
     "aws:batch/jobQueue:JobQueue": "batch:{region}:{account}:job-queue/{name}",
+    "aws:cloudwatch/eventRule:EventRule": "events:{region}:{account}:rule/{name}",
+    "aws:cloudwatch/metricAlarm:MetricAlarm": "cloudwatch:{region}:{account}:alarm:{name}",
+    "aws:ecr/repository:Repository": "ecr:{region}:{account}:repository/{name}",
+    "aws:sfn/stateMachine:StateMachine": "states:{region}:{account}:stateMachine:{name}",
     "aws:cloudwatch/logGroup:LogGroup": "logs:{region}:{account}:log-group:{name}",
     "aws:iam/instanceProfile:InstanceProfile": "iam::{account}:instance-profile/{name}",
     "aws:iam/openIdConnectProvider:OpenIdConnectProvider": "iam::{account}:oidc-provider/{host}",
@@ -53,6 +57,7 @@ ID_IS_ARN = {
     "aws:batch/jobQueue:JobQueue",
     "aws:iam/openIdConnectProvider:OpenIdConnectProvider",
     "aws:iam/policy:Policy",
+    "aws:sfn/stateMachine:StateMachine",
     "aws:sns/topic:Topic",
 }
 # The property that holds a resource's name where it is not `name`. None: the provider generates no name.

@@ -19,6 +19,7 @@ _ANYBODY = {
 }
 _PUBLIC_KEY = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*", "Action": "kms:*", "Resource": "*"}]}
 _PUBLIC_BUCKET = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*", "Action": "s3:*", "Resource": "*"}]}
+_PUBLIC_TOPIC = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*", "Action": "sns:Publish", "Resource": "a"}]}
 _SSH = {"fromPort": 22, "toPort": 22, "protocol": "tcp", "cidrBlocks": ["0.0.0.0/0"]}
 _VPC = ("aws:ec2/vpc:Vpc", "canary-vpc")
 _BUCKET = ("aws:s3/bucket:Bucket", "canary-bucket")
@@ -106,6 +107,10 @@ CANARIES = (
         {"flexibleTimeWindow": {"mode": "OFF"}, "scheduleExpression": "rate(1 day)", "target": {"arn": "a", "roleArn": "r"}},
     ),
     Canary("aws:sns/topic:Topic", ("CKV_AWS_26",), {"displayName": "x"}),
+    Canary("aws:sns/topicPolicy:TopicPolicy", ("CKV_AWS_169",), {"arn": "a", "policy": json.dumps(_PUBLIC_TOPIC)}),
+    Canary("aws:cloudwatch/metricAlarm:MetricAlarm", ("CKV_AWS_319",), {"actionsEnabled": False, "evaluationPeriods": 1}),
+    Canary("aws:ecr/repository:Repository", ("CKV_AWS_51", "CKV_AWS_136", "CKV_AWS_163"), {"imageTagMutability": "MUTABLE"}),
+    Canary("aws:sfn/stateMachine:StateMachine", ("CKV_AWS_284", "CKV_AWS_285"), {"definition": "{}", "roleArn": "r"}),
 )
 # Types without a Checkov rule. own_rules.py checks those that matter.
 BLIND = frozenset(
@@ -114,6 +119,10 @@ BLIND = frozenset(
         "aws:batch/computeEnvironment:ComputeEnvironment",
         "aws:batch/jobQueue:JobQueue",
         "aws:budgets/budget:Budget",
+        "aws:cloudwatch/eventRule:EventRule",
+        "aws:cloudwatch/eventTarget:EventTarget",
+        "aws:ecr/lifecyclePolicy:LifecyclePolicy",
+        "aws:sns/topicSubscription:TopicSubscription",
         "aws:ec2/flowLog:FlowLog",
         "aws:ec2/internetGateway:InternetGateway",
         "aws:ec2/natGateway:NatGateway",

@@ -47,7 +47,7 @@ def _problem(environment: PlainMapping) -> str:
     """Return an environment's problem: closed, not valid, or a reason such as a quota or lack of capacity. Empty: no problem."""
     state, status, reason = environment.get("state"), environment.get("status", "VALID"), environment.get("statusReason") or ""
     if state == "DISABLED":
-        return "the pool is closed: its compute environment is DISABLED"
+        return "the pool is closed: its compute environment is DISABLED, because it expired or too many of its machines were broken"
     if status not in ("VALID", "UPDATING") or (reason and reason != _HEALTHY):
         return f"compute environment {status}: {reason or 'no reason given'}"
     return ""

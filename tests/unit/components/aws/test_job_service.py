@@ -25,24 +25,35 @@ def test_tokens_and_child_names_are_the_frozen_ones(record: Any, preview: bool) 
     recorded = record(declare, preview=preview)
     assert made(recorded) == [
         ("aws:batch/jobQueue:JobQueue", "train-l4-queue"),
+        ("aws:cloudwatch/eventRule:EventRule", "train-shutdowns"),
+        ("aws:cloudwatch/eventTarget:EventTarget", "train-shutdowns"),
         ("aws:cloudwatch/logGroup:LogGroup", "train-logs"),
+        ("aws:cloudwatch/metricAlarm:MetricAlarm", "train-l4-replacements"),
+        ("aws:cloudwatch/metricAlarm:MetricAlarm", "train-lab-replacements"),
+        (ROLE, "train-count-role"),
         (ROLE, "train-execution-role"),
         (ROLE, "train-job-role"),
+        (ROLE, "train-stop-role"),
         (ROLE, "train-submitter-role"),
         (ROLE, "train-training-role"),
+        (POLICY, "train-count-policy"),
         (POLICY, "train-execution-policy"),
         (POLICY, "train-job-policy"),
         (POLICY, "train-l4-logs"),
         (POLICY, "train-lab-buckets"),
+        (POLICY, "train-stop-policy"),
         (POLICY, "train-submitter-policy"),
         (POLICY, "train-training-policy"),
         ("aws:kms/alias:Alias", "train-log-key-alias"),
         ("aws:kms/key:Key", "train-log-key-key"),
         ("aws:s3/bucketObjectv2:BucketObjectv2", "train-targets"),
         ("aws:sagemaker/modelPackageGroup:ModelPackageGroup", "train-models"),
+        ("aws:sfn/stateMachine:StateMachine", "train-replacements"),
         ("gpuyard-aws:index:EncryptionKey", "train-log-key"),
+        ("gpuyard-aws:index:Identity", "train-count"),
         ("gpuyard-aws:index:Identity", "train-execution"),
         ("gpuyard-aws:index:Identity", "train-job"),
+        ("gpuyard-aws:index:Identity", "train-stop"),
         ("gpuyard-aws:index:Identity", "train-submitter"),
         ("gpuyard-aws:index:Identity", "train-training"),
         ("gpuyard-aws:index:JobService", "train"),
@@ -64,7 +75,10 @@ def test_a_yard_with_one_service_has_no_resources_of_the_others(record: Any) -> 
         "train",
     ]
     machines = record(lambda: declare(pools={"lab": MACHINES}, submitters=()))
-    assert [name for _, name in made(machines)] == ["train-lab-buckets", "train-targets", "train"]
+    assert {name for _, name in made(machines)} == {
+        *(f"train-{part}{end}" for part in ("count", "stop") for end in ("", "-policy", "-role")),
+        *("train", "train-lab-buckets", "train-lab-replacements", "train-replacements", "train-shutdowns", "train-targets"),
+    }
     assert machines.exports["job_targets"] == {}
     assert machines.exports["submitter_role"] is None
 
@@ -218,6 +232,6 @@ def test_a_new_pool_changes_no_resource_of_another_pool(record: Any) -> None:
         for urn, request in one.resources.items()
         if one.inputs(request.type, request.name) != two.inputs(request.type, two.resources[urn].name)
     }
-    assert changed == {"train", "train-targets", "train-submitter-policy"}
+    assert changed == {"train", "train-targets", "train-submitter-policy", "train-replacements", "train-stop-policy"}
     new = {request.name for urn, request in two.resources.items() if urn not in one.resources}
-    assert new - {"train-b-queue", "train-b-logs"} == {name for name in new if name == "b" or name.startswith("b-")}
+    assert new - {"train-b-queue", "train-b-logs", "train-b-replacements"} == {name for name in new if name == "b" or name.startswith("b-")}

@@ -15,13 +15,16 @@ from tests.helpers.aws_sample_yard import BATCH, MACHINES, declare, gpu_pool
 
 QUEUE = "arn:aws:batch:us-east-1:123456789012:job-queue/q"
 TARGET = "aws:cloudwatch/eventTarget:EventTarget"
-PATTERNS = event_patterns([QUEUE], "gpuyard-1a2b-")
+ALARM = "arn:aws:cloudwatch:us-east-1:123456789012:alarm:gpuyard-1a2b-l4-node-replacements"
+PATTERNS = event_patterns([QUEUE], "gpuyard-1a2b-", [ALARM])
 
 
 def matches(pattern: Any, event: Any) -> bool:
     """Evaluate a pattern as EventBridge does, for the operators that the component uses."""
     if isinstance(pattern, Mapping):
         return all(matches(rule, event.get(key) if isinstance(event, Mapping) else None) for key, rule in pattern.items())
+    if isinstance(event, list):
+        return any(matches(pattern, each) for each in event)
     return any(_one(rule, event) for rule in pattern)
 
 
@@ -45,6 +48,12 @@ def training(status: str, name: str = "gpuyard-1a2b-run") -> dict[str, Any]:
     return {"source": "aws.sagemaker", "detail-type": "SageMaker Training Job State Change", "detail": detail}
 
 
+def alarm(state: str, arn: str = ALARM) -> dict[str, Any]:
+    """Return an event as docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch-and-eventbridge.html shows it."""
+    detail = {"state": {"value": state}, "configuration": {"description": "pool l4 has stopped"}}
+    return {"source": "aws.cloudwatch", "detail-type": "CloudWatch Alarm State Change", "resources": [arn], "detail": detail}
+
+
 @pytest.mark.parametrize(
     ("event", "found"),
     [
@@ -54,6 +63,9 @@ def training(status: str, name: str = "gpuyard-1a2b-run") -> dict[str, Any]:
         (batch("Batch Job Queue Blocked", status="RUNNABLE"), ("batch", "blocked")),
         (batch(status="RUNNING", container={}), None),
         (batch(jobQueue="arn:aws:batch:us-east-1:123456789012:job-queue/other", container={"exitCode": 1}), None),
+        (alarm("ALARM"), ("pools", "blocked")),
+        (alarm("OK"), None),
+        (alarm("ALARM", f"{ALARM}-of-another"), None),
         (training("Failed"), ("sagemaker", "failed")),
         (training("Stopped"), ("sagemaker", "stopped")),
         (training("Failed", "somebody-elses"), None),
@@ -77,7 +89,10 @@ def test_resources(record: Any, preview: bool) -> None:
     recorded = record(yard(), preview=preview)
     made = [each for each in recorded.resources.values() if each.name.startswith("notify")]
     names = sorted(f"{each.type.rpartition(':')[2]} {each.name}" for each in made)
-    rules = [f"notify-{rule}" for rule in ("batch-blocked", "batch-failed", "batch-stopped", "sagemaker-failed", "sagemaker-stopped")]
+    rules = [
+        f"notify-{rule}"
+        for rule in ("batch-blocked", "batch-failed", "batch-stopped", "pools-blocked", "sagemaker-failed", "sagemaker-stopped")
+    ]
     assert names == sorted(
         [
             "Notify notify",
@@ -104,6 +119,10 @@ def test_a_mail_has_no_command_and_no_environment(record: Any) -> None:
     inputs = recorded.inputs(TARGET, "notify-batch-failed")
     assert set(inputs["inputTransformer"]["inputPaths"]) == {"job", "state", "reason"}
     assert json.loads(inputs["inputTransformer"]["inputTemplate"]).startswith("gpuyard gpuyard/local: <job> failed")
+    assert recorded.inputs(TARGET, "notify-pools-blocked")["inputTransformer"] == {
+        "inputPaths": {"message": "$.detail.configuration.description"},
+        "inputTemplate": '"gpuyard gpuyard/local: <message>"',
+    }
     policy = json.loads(recorded.inputs("aws:sns/topicPolicy:TopicPolicy", "notify-policy")["policy"])["Statement"][0]
     assert policy["Condition"] == {"StringEquals": {"aws:SourceAccount": "111122223333"}}
 

@@ -60,7 +60,8 @@ def _device(kind: str) -> str | None:
 def _measure(candidate: Candidate, limit_s: float, device: str) -> Result:
     """Measure one candidate in a process of its own, so that a crash affects only that candidate."""
     env = {**os.environ, **({"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {})}
-    argv = [sys.executable, "-m", "benchmarks.train.measure", json.dumps(asdict(candidate))]
+    module = "measure" if candidate.step == "trainer" else "baselines"
+    argv = [sys.executable, "-m", f"benchmarks.train.{module}", json.dumps(asdict(candidate))]
     began = time.monotonic()
     try:
         done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=max(limit_s, 1.0))

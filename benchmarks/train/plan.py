@@ -1,8 +1,9 @@
 """Plan the GPU benchmark: the measurements and their order within a time budget. Pure functions, so that tests need no device.
 
 It varies one setting after the other, each starting from the best so far: settings that depend on the device and on the shapes of a
-block are tried with one preset, the microbatch with every preset. Then every preset runs for longer with its best settings. The time
-of these long measurements is reserved. What does not fit in the budget is left out and reported.
+block are tried with one preset, the microbatch with every preset. Then every preset runs for longer with its best settings. Last
+the steps of baselines.py run beside one preset. The time of the long measurements and of these is reserved. What does not fit in the budget
+is left out and reported.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ class Candidate:
     steps: int
     first: int
     saves: bool = False  # asynchronous saves are measured as well
+    step: str = "trainer"  # or one of BASELINES
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ CPU = Plan(  # a test of the code: its figures mean nothing
     short_s=60.0,
     long_s={"gpt_tiny": 90.0},
 )
+BASELINES = ("plain", "torchtitan")  # steps of baselines.py
 _SHORT, _LONG = (16, 8), (60, 20)  # steps, and the first that counts
 
 
@@ -78,15 +81,15 @@ def sweep(
     plan: Plan, measure: Callable[[Candidate, float], Result], budget_s: float, clock: Callable[[], float] = time.monotonic
 ) -> list[Result]:
     """Measure within the budget. `measure` gets a candidate and the seconds that it may take."""
-    over, found = clock() + budget_s, list[Result]()
+    over, found, beside_s = clock() + budget_s, list[Result](), len(BASELINES) * plan.short_s
     best: dict[str, Words] = {preset: {**plan.base, "micro": str(plan.micros[preset][0])} for preset in plan.presets}
 
     def attempt(preset: str, words: Words) -> Result:
-        left_s = over - sum(plan.long_s.values()) - clock()
-        candidate = Candidate(preset, words, *_SHORT)
-        result = measure(candidate, left_s) if left_s >= plan.short_s else Result(candidate, error="left out: no time")
-        found.append(result)
-        return result
+        return within(Candidate(preset, words, *_SHORT), over - sum(plan.long_s.values()) - beside_s - clock())
+
+    def within(candidate: Candidate, left_s: float) -> Result:
+        found.append(measure(candidate, left_s) if left_s >= plan.short_s else Result(candidate, error="left out: no time"))
+        return found[-1]
 
     def fastest(preset: str, axis: str, values: tuple[str, ...], known: Result | None) -> Result | None:
         tried = [*([known] if known else []), *(attempt(preset, {**best[preset], axis: value}) for value in values)]
@@ -104,5 +107,7 @@ def sweep(
         fastest(preset, "micro", tuple(micros[1:] if preset == plan.swept else micros), winner if preset == plan.swept else None)
     for number, preset in enumerate(plan.presets):
         later_s = sum(plan.long_s[other] for other in plan.presets[number + 1 :])
-        found.append(measure(Candidate(preset, best[preset], *_LONG, saves=True), over - later_s - clock()))
+        found.append(measure(Candidate(preset, best[preset], *_LONG, saves=True), over - later_s - beside_s - clock()))
+    for step in BASELINES:
+        within(Candidate(plan.swept, {"micro": best[plan.swept]["micro"]}, *_SHORT, step=step), over - clock())
     return found

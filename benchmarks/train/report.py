@@ -21,7 +21,14 @@ _COLUMNS = (
 def name(result: dict[str, Any]) -> str:
     """Return a short name of a candidate."""
     words = result["candidate"]["words"]
-    return " ".join([result["candidate"]["preset"], *(f"{key}={value.split(',')[0]}" for key, value in words.items())])
+    step = result["candidate"]["step"]
+    return " ".join(
+        [
+            *([] if step == "trainer" else [step]),
+            result["candidate"]["preset"],
+            *(f"{key}={value.split(',')[0]}" for key, value in words.items()),
+        ]
+    )
 
 
 def line(result: dict[str, Any]) -> str:
@@ -38,8 +45,23 @@ def table(document: dict[str, Any]) -> str:
     rows = [f"{document['device']}, torch {document['torch']}, commit {document['commit'][:10]}{changed}, {document['took_s']:.0f} s", ""]
     rows += [f"| settings | {' | '.join(title for title, _, _ in _COLUMNS)} |", f"|---|{'---|' * len(_COLUMNS)}"]
     rows += [_row(result) for result in document["results"] if result["candidate"]["saves"]]
-    rows += ["", "Tried:", *(f"- {line(result)}" for result in document["results"] if not result["candidate"]["saves"])]
+    tried = [result for result in document["results"] if not result["candidate"]["saves"]]
+    rows += ["", "Tried:", *(f"- {line(result)}" for result in tried if result["candidate"]["step"] == "trainer")]
+    rows += [
+        "",
+        "Other steps of the same model:",
+        *(_beside(result, tried) for result in tried if result["candidate"]["step"] != "trainer"),
+    ]
     return "\n".join(rows)
+
+
+def _beside(result: dict[str, Any], tried: list[dict[str, Any]]) -> str:
+    """Return another step's line, with the trainer's speed with the same preset and microbatch."""
+    shape = (result["candidate"]["preset"], result["candidate"]["words"]["micro"])
+    same = [one for one in tried if one["candidate"]["step"] == "trainer" and one["tokens_per_s"]]
+    ours = [one["tokens_per_s"] for one in same if (one["candidate"]["preset"], one["candidate"]["words"]["micro"]) == shape]
+    ratio = f", the trainer is {max(ours) / result['tokens_per_s']:.2f}x" if ours and result["tokens_per_s"] else ""
+    return f"- {line(result)}{ratio}"
 
 
 def chart(document: dict[str, Any], path: Path) -> bool:

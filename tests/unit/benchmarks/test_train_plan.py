@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.train import report
+from benchmarks.train.baselines import STEPS
 from benchmarks.train.measure import figures
 from benchmarks.train.plan import GPU, Candidate, Result, sweep
 from gpuyard.training_jobs.train.config import parse_config
@@ -33,6 +34,8 @@ class Device:
         self.limits.append(limit_s)
         self.now += self.takes_s
         words = candidate.words
+        if candidate.step != "trainer":
+            return Result(candidate, 232.0)
         if set(self.breaks) & set(words.values()):
             return Result(candidate, error="CUDA out of memory")
         speed = 100.0 * (1 + words["attention"].startswith("flash")) * (1 + (words["compile"] == "graphs")) + int(words["micro"])
@@ -54,7 +57,9 @@ def test_each_axis_starts_from_the_best_so_far() -> None:
     assert [(final.preset, final.words["micro"]) for final in finals] == [("gpt_124m", "128"), ("gpt_350m", "64"), ("gpt_1b3", "16")]
     assert all(final.words["attention"].startswith("flash") and final.words["compile"] == "graphs" for final in finals)
     assert all((final.steps, final.first) == (60, 20) for final in finals)
-    assert len({json.dumps([candidate.preset, candidate.words, candidate.saves]) for candidate in device.measured}) == len(device.measured)
+    assert len({json.dumps([candidate.preset, candidate.words, candidate.saves, candidate.step]) for candidate in device.measured}) == len(
+        device.measured
+    )
 
 
 def test_a_failing_candidate_is_reported_and_never_wins() -> None:
@@ -79,6 +84,7 @@ def test_the_budget_holds_and_every_preset_gets_its_long_measurement(takes_s: fl
 def test_every_candidate_is_a_setting_of_the_trainer() -> None:
     device = Device(takes_s=0.0)
     for result in device.sweep():
+        assert (result.candidate.step in STEPS) == (result.candidate.step != "trainer")
         parse_config([f"preset={result.candidate.preset}", *(f"{key}={value}" for key, value in result.candidate.words.items())])
 
 
@@ -94,7 +100,7 @@ def test_only_the_windows_after_the_warm_up_count() -> None:
 
 def test_the_table_and_the_chart_show_failures(tmp_path: Path) -> None:
     results = [result.plain() for result in Device(takes_s=1.0, breaks=("16",)).sweep()]
-    results[-2]["figures"] = {"mfu": 0.5, "save_share": 0.004, "watts": 650.0}
+    results[-4]["figures"] = {"mfu": 0.5, "save_share": 0.004, "watts": 650.0}
     document = {
         "device": "NVIDIA H200",
         "commit": "0123456789abcdef",
@@ -106,6 +112,7 @@ def test_the_table_and_the_chart_show_failures(tmp_path: Path) -> None:
     table = report.table(document)
     assert "NVIDIA H200, torch 2.15, commit 0123456789 with changes" in table
     assert "| 464 | 50.0% | - | - | 650 | - | - | 0.40% |" in table
+    assert "- torchtitan gpt_350m micro=64: 232 tokens/s, the trainer is 2.00x" in table
     assert "gpt_1b3 attention=flash compile=graphs loss=chunked micro=16: CUDA out of memory" in table
     if report.chart(document, tmp_path / "chart.png"):
         assert (tmp_path / "chart.png").read_bytes().startswith(b"\x89PNG")
@@ -122,12 +129,14 @@ def test_without_a_gpu_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_it_runs_on_the_cpu(tmp_path: Path) -> None:
     argv = [sys.executable, "-m", "benchmarks.train.gpu", "--out", str(tmp_path)]
     # No time for a sweep: only the long measurement.
-    done = subprocess.run([*argv, "--device", "cpu", "--budget", "149"], cwd=ROOT, capture_output=True, text=True, timeout=170)
+    done = subprocess.run([*argv, "--device", "cpu", "--budget", "269"], cwd=ROOT, capture_output=True, text=True, timeout=290)
     assert done.returncode == 0, done.stderr
     (data,) = tmp_path.glob("*.json")
     document = json.loads(data.read_text())
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
     assert document["commit"] == commit
-    assert [result["error"] for result in document["results"]] == [*["left out: no time"] * 3, None]
-    assert document["results"][-1]["tokens_per_s"] > 0
-    assert 0 < document["results"][-1]["figures"]["save_share"] < 1
+    assert [result["error"] for result in document["results"]] == [*["left out: no time"] * 3, None, None, None]
+    *_, trainer, plain, titan = document["results"]
+    assert [result["candidate"]["step"] for result in (trainer, plain, titan)] == ["trainer", "plain", "torchtitan"]
+    assert min(result["tokens_per_s"] for result in (trainer, plain, titan)) > 0
+    assert 0 < trainer["figures"]["save_share"] < 1

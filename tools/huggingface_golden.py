@@ -35,10 +35,8 @@ _THETA = {"rope_type": "default", "rope_theta": 1e6}
 _CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("Llama", {"num_key_value_heads": 4, "rms_norm_eps": 1e-6}),
     "llama 3.1": ("Llama", {"num_key_value_heads": 2, "head_dim": 8, "rope_parameters": _SCALING}),
-    "qwen2": (
-        "Qwen2",
-        {"num_key_value_heads": 2, "tie_word_embeddings": True, "rope_parameters": {"rope_type": "default", "rope_theta": 1e6}},
-    ),
+    "mistral": ("Mistral", {"num_key_value_heads": 2, "head_dim": 8, "sliding_window": None, "rope_parameters": _THETA}),
+    "qwen2": ("Qwen2", {"num_key_value_heads": 2, "tie_word_embeddings": True, "rope_parameters": _THETA}),
 }
 
 

@@ -89,6 +89,13 @@ def test_the_text_summary(night: RunStatus) -> None:
     assert lines[8] == f"  console  {URL}"
 
 
+def test_images_are_not_counted_as_tokens(night: RunStatus) -> None:
+    metrics = night.metrics.model_copy(update={"tokens_per_s": None, "other": {"images_per_s": 12_345.6}})
+    line = view.summary(night.model_copy(update={"metrics": metrics})).splitlines()[5]
+    assert "  12,346 images/s  " in line
+    assert "tok/s" not in line
+
+
 def test_one_node_and_one_restart_are_singular(night: RunStatus) -> None:
     attempt = night.attempts[0].model_copy(update={"restarts": 1})
     lines = view.summary(night.model_copy(update={"nodes": 1, "attempts": (attempt,)})).splitlines()

@@ -26,7 +26,13 @@ def test_flops_follow_palms_convention() -> None:
         *(("NVIDIA L4", 121), ("NVIDIA L40", 181), ("NVIDIA L40S", 362), ("NVIDIA A10G", 70), ("NVIDIA A10", 125)),
         *(("NVIDIA H200 NVL", 835), ("NVIDIA H200", 989), ("NVIDIA GH200 480GB", 989), ("NVIDIA GB200", 2500), ("NVIDIA B200", 2250)),
         *(("NVIDIA H100 80GB HBM3", 989), ("NVIDIA H100 PCIe", 756), ("NVIDIA H100 NVL", 835), ("NVIDIA A100-SXM4-80GB", 312)),
-        *(("Tesla T4", 65), ("Tesla V100-SXM2-16GB", 125), ("NVIDIA GeForce RTX 4090", None), ("NVIDIA A1000", None)),
+        *(
+            ("Tesla T4", 65),
+            ("Tesla V100-SXM2-16GB", 125),
+            ("Tesla V100-PCIE-16GB", 112),
+            ("NVIDIA GeForce RTX 4090", None),
+            ("NVIDIA A1000", None),
+        ),
     ],
 )
 def test_the_peak_of_a_device(name: str, tera: int | None) -> None:

@@ -15,6 +15,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.distributed as dist
 
 from gpuyard.training_jobs.train.config import RunEnvironment, parse_config
@@ -33,6 +34,7 @@ def main(argv: list[str]) -> int:
     micro = int(words["micro"])
     asked = {"preset": candidate["preset"], **words, "batch": micro, "steps": candidate["steps"], "log_every": _WINDOW, "saving": "async"}
     config = parse_config([f"{key}={value}" for key, value in asked.items()])
+    torch.set_num_threads(config.threads)  # as the trainer's own program: on a busy CPU torch's threads wait for each other
     join_process_group()
     with tempfile.TemporaryDirectory(dir=_scratch()) as folder:
         url = Path(folder).as_uri()

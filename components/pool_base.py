@@ -32,6 +32,8 @@ class LauncherCommands(NamedTuple):
     """Command that writes the addresses of the running machines to the file `hosts`, one per line."""
     torchrun: str
     """Command to run on every machine, in a directory that contains `hosts`. It starts the workers."""
+    reach: str
+    """Command that opens a shell on one running machine; on Azure it runs a command there."""
 
 
 def torchrun_command(pool_id: str, gpus: int) -> str:
@@ -100,6 +102,9 @@ class MachinePoolBase(PoolBase[_NetworkT_co]):
     torchrun: pulumi.Output[str] | None
     """`vms`: command that starts the workers; run it on every machine, in a directory that contains `hosts`."""
 
+    reach_command: pulumi.Output[str] | None
+    """`vms`: shell command that opens a shell on one machine; on Azure it runs a command there."""
+
     def _all_problems(self, name: str, given: PlainMapping, expires: str | None) -> Problems:
         return [*name_problems(name), *self._problems(given, expires)]
 
@@ -110,7 +115,7 @@ class MachinePoolBase(PoolBase[_NetworkT_co]):
     def _make(self) -> None:
         """Set the attributes of a pool, warn if its end is near or past, and make the machines."""
         self.machine, self.nodes = self.spec.row(self.cloud), self.spec.max_nodes
-        self.scale_command = self.hostfile_command = self.torchrun = None
+        self.scale_command = self.hostfile_command = self.torchrun = self.reach_command = None
         self.end, now = end_of(self.spec, self.tags.get("expires")), datetime.datetime.now(datetime.UTC)
         self.closed = is_past(self.end, now)
         if text := warning(self.end, now):
@@ -133,7 +138,8 @@ class MachinePoolBase(PoolBase[_NetworkT_co]):
     def _set_commands(self, group: pulumi.Output[str], place: pulumi.Output[str], commands: Callable[[str, str], LauncherCommands]) -> None:
         """Set the launcher commands. `commands` takes the name of the machine group and of its region, project or resource group."""
         known = pulumi.Output.all(group, place).apply(lambda names: commands(names[0], names[1])._asdict())
-        self.scale_command, self.hostfile_command, self.torchrun = known["scale"], known["hostfile"], known["torchrun"]
+        self.scale_command, self.hostfile_command = known["scale"], known["hostfile"]
+        self.torchrun, self.reach_command = known["torchrun"], known["reach"]
 
     def _outputs(self) -> PlainMapping:
         return {

@@ -36,9 +36,9 @@ def declare(settings: StackSettings) -> None:
     """Create the components of a yard, and export `yard`, `job_targets` and the outputs that users need."""
     cloud, tags = registry.cloud(settings.cloud), settings.all_tags
     _check_yard(cloud, settings)
-    network = _network(cloud, settings.network, tags)
+    network = _network(cloud, settings, tags)
     buckets = {name: _bucket(cloud, name, bucket, tags) for name, bucket in settings.buckets.items()}
-    pools = {name: cloud.GpuPool(name, _pinned(settings, name), network=network, tags=tags) for name in settings.pools}
+    pools = {name: cloud.GpuPool(name, _pinned(settings, name), network=network, **_login(settings), tags=tags) for name in settings.pools}
     jobs = cloud.JobService(
         _JOB_SERVICE,
         pools=list(pools.values()),
@@ -100,10 +100,18 @@ def _settings() -> StackSettings:
         raise pulumi.RunError(str(error)) from None
 
 
-def _network(cloud: ModuleType, network: StackNetwork, tags: Mapping[str, str]) -> Any:
-    if network.existing is not None:
-        return cloud.Network.adopt(_NETWORK, vpc_id=network.existing.vpc_id, subnet_ids=network.existing.subnet_ids, tags=tags)
-    return cloud.Network(_NETWORK, _network_spec(network), tags=tags)
+def _network(cloud: ModuleType, settings: StackSettings, tags: Mapping[str, str]) -> Any:
+    network, existing = settings.network, settings.network.existing
+    access = {"ssh_sources": settings.ssh.sources} if settings.ssh else {}
+    if existing is not None:
+        zones = {"private_zones": existing.private_zones} if existing.private_zones else {}
+        return cloud.Network.adopt(_NETWORK, vpc_id=existing.vpc_id, subnet_ids=existing.subnet_ids, **zones, **access, tags=tags)
+    return cloud.Network(_NETWORK, _network_spec(network), **access, tags=tags)
+
+
+def _login(settings: StackSettings) -> PlainDict:
+    """Return the argument of a pool whose machines accept an SSH key."""
+    return {"ssh_public_key": settings.ssh.public_key} if settings.ssh else {}
 
 
 def _network_spec(network: StackNetwork) -> NetworkSpec:
@@ -118,7 +126,7 @@ def _pinned(settings: StackSettings, pool: str) -> GpuPoolSpec:
 
 def _launcher(pool: Any) -> PlainDict:
     """Return the commands that start a job on a `vms` pool without gpuyard: `pulumi stack output launchers`."""
-    return {"scale": pool.scale_command, "hostfile": pool.hostfile_command, "torchrun": pool.torchrun}
+    return {"scale": pool.scale_command, "hostfile": pool.hostfile_command, "torchrun": pool.torchrun, "reach": pool.reach_command}
 
 
 def _bucket(cloud: ModuleType, name: str, bucket: StackBucket, tags: Mapping[str, str]) -> Any:

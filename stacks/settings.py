@@ -45,6 +45,11 @@ class ExistingNetwork(Spec):
 
     vpc_id: str = Field(min_length=1, description="id of the network")
     subnet_ids: Mapping[str, str] = Field(min_length=1, description="zone -> id of its private subnet")
+    private_zones: Mapping[str, str] = Field(
+        default_factory=dict,
+        description="azure: ids of the private DNS zones linked to the network, by blob, dfs, registry, api and notebooks; default: none, "
+        "so the network's owner adds the records of private endpoints",
+    )
 
 
 class StackNetwork(NetworkSpec):
@@ -202,8 +207,18 @@ def _across_network(raw: PlainMapping) -> list[Problem]:
     new = sorted(network.keys() & NetworkSpec.model_fields.keys())
     if network.get("existing") is not None:
         fix = f"remove {', '.join(new)}"
-        return [Problem(key, "keys of a new network cannot be set beside `existing`", ", ".join(new), "only existing", fix)] if new else []
+        beside = (
+            [Problem(key, "keys of a new network cannot be set beside `existing`", ", ".join(new), "only existing", fix)] if new else []
+        )
+        return [*beside, *_across_existing(key, network["existing"], raw.get("cloud"))]
     return []
+
+
+def _across_existing(key: str, existing: object, cloud: object) -> list[Problem]:
+    """Return a problem if private DNS zones are named on a cloud without them."""
+    if cloud == "azure" or not (isinstance(existing, Mapping) and existing.get("private_zones")):
+        return []
+    return [Problem(f"{key}.existing.private_zones", "only Azure has private DNS zones", fix="remove private_zones")]
 
 
 def _hidden(problem: Problem, secret_keys: Collection[str]) -> Problem:

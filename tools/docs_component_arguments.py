@@ -67,6 +67,7 @@ ARGUMENTS: Mapping[str | tuple[str, ...], str] = {
     ("Identity", "subjects"): "CI subjects that may act as it, each in full; default none: only machines",
     "orchestration": "`vms`: mode of the scale set; only `uniform` has InfiniBand",
     "ssh_public_key": "`vms`: key of the administrator; default: nobody can log in",
+    "ssh_sources": "private ranges that may connect to the nodes over SSH; default none",
     "encryption_at_host": "`vms`: needs the feature Microsoft.Compute/EncryptionAtHost",
     "isolation": "egress of the clusters: `internet`, or only destinations with a rule (`approved`)",
     "registry": "`premium` makes a registry for images, paid by the day; default none",

@@ -26,10 +26,15 @@ def launcher_commands(group: str, region: str, max_nodes: int, gpus: int) -> Lau
         f"aws ec2 describe-instances --region {region} --filters Name=tag:aws:autoscaling:groupName,Values={group} "
         "Name=instance-state-name,Values=running --query 'Reservations[].Instances[].PrivateIpAddress' --output text"
     )
+    first = (
+        f"aws autoscaling describe-auto-scaling-groups --region {region} --auto-scaling-group-names {group} "
+        "--query 'AutoScalingGroups[0].Instances[0].InstanceId' --output text"
+    )
     return LauncherCommands(
         scale=f"aws autoscaling set-desired-capacity --region {region} --auto-scaling-group-name {group} --desired-capacity {max_nodes}",
         hostfile=f"{running} | tr '\\t' '\\n' | sort > hosts",
         torchrun=torchrun_command(group, gpus),
+        reach=f'aws ssm start-session --region {region} --target "$({first})"',
     )
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ...problems import Problem, show
 from ..validation.network import network_problems, size_problems
 
-__all__ = ["ZONES", "SubnetPlan", "cidr_problems", "plan_subnets", "spec_problems", "zone_problems"]
+__all__ = ["ZONES", "SubnetPlan", "cidr_problems", "plan_subnets", "spec_problems", "ssh_source_problems", "zone_problems"]
 
 ZONES = ("1", "2", "3")
 """Names of the availability zones, the same in every region that has zones."""
@@ -62,3 +62,24 @@ def zone_problems(zones: Sequence[str]) -> list[Problem]:
         for zone in zones
         if zone not in ZONES
     ]
+
+
+def ssh_source_problems(sources: Sequence[str]) -> list[Problem]:
+    """Return a problem for each source of SSH that is not a private network. Machines have no public address.
+
+    >>> print(*ssh_source_problems(["10.60.254.0/26", "203.0.112.0/24"]))
+    ssh_sources.1: not a private network, got '203.0.112.0/24', allowed: a private network, such as the Bastion subnet 10.60.254.0/26
+    """
+    allowed = "a private network, such as the Bastion subnet 10.60.254.0/26"
+    return [
+        Problem(f"ssh_sources.{index}", "not a private network", show(source), allowed)
+        for index, source in enumerate(sources)
+        if not _is_private(source)
+    ]
+
+
+def _is_private(source: object) -> bool:
+    try:
+        return ipaddress.IPv4Network(str(source)).is_private
+    except ValueError:
+        return False

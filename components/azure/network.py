@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Self
 
 import pulumi
@@ -15,10 +15,10 @@ from ..base import Problems, Tags, after
 from ..network_base import IdForm, NetworkBase
 from ..spec import NetworkSpec
 from .account import AzureComponent, ResourceGroup, group_problems
-from .cidr import SubnetPlan, plan_subnets, spec_problems
+from .cidr import SubnetPlan, plan_subnets, spec_problems, ssh_source_problems
 from .egress import EGRESS_SERVICE_TAGS, SERVICE_ENDPOINTS
 from .private_dns import BUCKET_SUBRESOURCES, DNS_ZONES, make_dns_zone
-from .security_group import endpoint_rules, make_node_group, make_rules, name_server_rule, node_rules
+from .security_group import endpoint_rules, make_node_group, make_rules, name_server_rule, node_rules, ssh_rules
 
 __all__ = ["Network", "zone_problems"]
 
@@ -35,8 +35,8 @@ class Network(NetworkBase, AzureComponent):
     """A subnet for the nodes of all zones, one for private endpoints, and the security group of the nodes.
 
     Nodes reach each other on every protocol. They reach the private endpoints, and port 443 of what `egress` allows: nat = the
-    internet, through one NAT gateway; endpoints = the services in egress.py; none = nothing else. Nothing outside can connect to the nodes.
-    Azure's default outbound access is off. Pools and job services are in the network's resource group.
+    internet, through one NAT gateway; endpoints = the services in egress.py; none = nothing else. Nothing outside can connect to the nodes
+    except SSH from `ssh_sources`. Azure's default outbound access is off. Pools and job services are in the network's resource group.
     """
 
     _id_forms = _ID_FORMS
@@ -56,19 +56,21 @@ class Network(NetworkBase, AzureComponent):
         name: str,
         spec: NetworkSpec | PlainMapping | None = None,
         *,
+        ssh_sources: Sequence[str] = (),
         resource_group: pulumi.Input[str] | ResourceGroup | None = None,
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """Make the network: `spec` needs zones ("1" to "3"), its cidr (/16 to /22) defaults to 10.0.0.0/16.
 
+        `ssh_sources`: private ranges that may connect to the nodes over SSH, such as a Bastion subnet (default: none).
         `resource_group`: the name of an existing group (default: a new group). Deleting a group deletes everything in it.
         """
-        self._given_group = resource_group
+        self._given_group, self._ssh_sources = resource_group, ssh_sources
         super().__init__(name, spec, tags=tags, opts=opts)
 
     def _problems(self, given: PlainMapping, opts: pulumi.ResourceOptions | None) -> Problems:
-        return [*spec_problems(given), *group_problems(self._given_group)]
+        return [*spec_problems(given), *ssh_source_problems(self._ssh_sources), *group_problems(self._given_group)]
 
     def _make(self, cidr: str) -> None:
         """Make the virtual network, its two subnets, the nodes' security group, the private DNS zones, and the egress of the spec."""
@@ -92,6 +94,7 @@ class Network(NetworkBase, AzureComponent):
         vpc_id: pulumi.Input[str],
         subnet_ids: Mapping[str, pulumi.Input[str]],
         private_zones: Mapping[str, pulumi.Input[str]] | None = None,
+        ssh_sources: Sequence[str] = (),
         resource_group: pulumi.Input[str] | ResourceGroup | None = None,
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
@@ -103,14 +106,15 @@ class Network(NetworkBase, AzureComponent):
         yard adds no DNS records for private endpoints; leave them out if an Azure policy adds the records. Nodes reach name servers in the
         network and in connected ones, and port 443 anywhere. The network's own routes and rules limit that further.
         """
-        also = [*group_problems(resource_group), *zone_problems(private_zones or {})]
+        also = [*group_problems(resource_group), *zone_problems(private_zones or {}), *ssh_source_problems(ssh_sources)]
         self = cls._register_existing(name, vpc_id, subnet_ids, also, tags, opts)
         self.use_group(resource_group)
         self._endpoints = set()
         self.endpoint_subnet_id = next(iter(self.subnet_ids.values()))
         self.private_zones = {service: pulumi.Output.from_input(zone) for service, zone in (private_zones or {}).items()}
         self.security_group_id = make_node_group(self)
-        rules = [*node_rules(self.security_group_id, {"anywhere": "*"}), name_server_rule(self.security_group_id)]
+        nodes = self.security_group_id
+        rules = [*node_rules(nodes, {"anywhere": "*"}), name_server_rule(nodes), *ssh_rules(nodes, ssh_sources)]
         self.card_rules_id = make_rules(self, "nodes", rules)
         return self._register()
 
@@ -146,7 +150,8 @@ class Network(NetworkBase, AzureComponent):
 
     def _subnets(self, network: pulumi.Output[str], plan: SubnetPlan) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
         out = {"endpoints": plan.endpoints, **{tag: tag for tag in EGRESS_SERVICE_TAGS[str(self.egress)]}}
-        rules = make_rules(self, "nodes", node_rules(self.security_group_id, out, self.egress_ports))
+        ssh = ssh_rules(self.security_group_id, self._ssh_sources)
+        rules = make_rules(self, "nodes", [*node_rules(self.security_group_id, out, self.egress_ports), *ssh])
         more: PlainDict = {"nat_gateway": {"id": self._nat()}} if self.egress == "nat" else {}
         if self.egress == "endpoints":
             more["service_endpoints"] = [{"service": service} for service in SERVICE_ENDPOINTS]

@@ -12,6 +12,7 @@ from ...plain_data import PlainMapping
 from ...problems import Problem, show
 from ..expiry import date_problems
 from ..spec.pool import GpuPoolSpec, Reservation
+from ..spec.ssh import SSH_KEY
 from .fabric import fabric_problems
 from .images import image_problems, image_urn
 
@@ -20,7 +21,6 @@ __all__ = ["pool_problems", "ssh_key_problems"]
 _RESERVATION = re.compile(
     r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Compute/capacityReservationGroups/[^/]+", re.IGNORECASE
 )
-_SSH_KEY = re.compile(r"(ssh-rsa|ssh-ed25519) [A-Za-z0-9+/=]{40,}( .*)?")
 
 
 def pool_problems(
@@ -72,7 +72,7 @@ def _machine_problems(raw: PlainMapping, orchestration: str) -> list[Problem]:
 
 def ssh_key_problems(key: Any) -> list[Problem]:
     """Return a problem unless the value is a public SSH key or None."""
-    if key is None or (isinstance(key, str) and _SSH_KEY.fullmatch(key)):
+    if key is None or (isinstance(key, str) and SSH_KEY.fullmatch(key)):
         return []
     allowed = "one line of a public key, ssh-ed25519 or ssh-rsa"
     return [Problem("ssh_public_key", "not a public key", repr(str(key)[:20]), allowed, "write the public key, never the private key")]

@@ -28,10 +28,13 @@ _NO_END = "9999-12-31T00:00:00Z"
 def launcher_commands(name: str, group: str, max_nodes: int, gpus: int) -> LauncherCommands:
     """Return shell commands that scale a scale set, list its machines and start torchrun on them."""
     which = f"--resource-group {group}"
+    first = f"az vmss list-instances {which} --name {name} --query '[0].instanceId' -o tsv"
     return LauncherCommands(
         scale=f"az vmss scale {which} --name {name} --new-capacity {max_nodes}",
         hostfile=f"az vmss nic list {which} --vmss-name {name} --query '[].ipConfigurations[0].privateIPAddress' -o tsv | sort > hosts",
         torchrun=torchrun_command(name, gpus),
+        reach=f'az vmss run-command invoke {which} --name {name} --instance-id "$({first})" '
+        "--command-id RunShellScript --scripts nvidia-smi",
     )
 
 

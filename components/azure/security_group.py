@@ -10,7 +10,7 @@ import pulumi_azure_native as az
 
 from .account import AzureComponent
 
-__all__ = ["Rule", "endpoint_rules", "make_node_group", "make_rules", "name_server_rule", "node_rules"]
+__all__ = ["Rule", "endpoint_rules", "make_node_group", "make_rules", "name_server_rule", "node_rules", "ssh_rules"]
 
 Rule: TypeAlias = dict[str, object]
 """Arguments of one security rule, as az.network.SecurityRuleArgs takes them."""
@@ -58,6 +58,22 @@ def node_rules(nodes: pulumi.Output[str], destinations: Mapping[str, str], ports
         *(_https(name, own, to) for name, to in destinations.items()),
         *(_internet(port, own) for port in ports),
     ]
+
+
+def ssh_rules(nodes: pulumi.Output[str], sources: Sequence[str]) -> list[Rule]:
+    """Return a rule that allows SSH to nodes from private ranges, such as a Bastion subnet; no rule without a range."""
+    allowed = {
+        "name": "ssh-in",
+        "description": "SSH from the ranges of the stack file",
+        "direction": "Inbound",
+        "access": "Allow",
+        "protocol": "Tcp",
+        "source_port_range": "*",
+        "destination_port_range": "22",
+        "source_address_prefixes": list(sources),
+        "destination_application_security_groups": [{"id": nodes}],
+    }
+    return [allowed] if sources else []
 
 
 def name_server_rule(nodes: pulumi.Output[str]) -> Rule:

@@ -40,7 +40,13 @@ def launcher_commands(group: str, project: str, zone: str, spec: GpuPoolSpec, gp
         f"--format='value(networkInterfaces[0].firstof(networkIP,ipv6Address))' "
         f"--filter='status=RUNNING AND {' AND '.join(f'labels.{key}={value}' for key, value in sorted(labels.items()))}'"
     )
-    return LauncherCommands(scale=scale, hostfile=f"{running} | sort > hosts", torchrun=torchrun_command(group, gpus))
+    first = f"{managed} list-instances {group} --zone {zone} --limit 1 --format='value(NAME)'"
+    return LauncherCommands(
+        scale=scale,
+        hostfile=f"{running} | sort > hosts",
+        torchrun=torchrun_command(group, gpus),
+        reach=f'gcloud compute ssh --project {project} --zone {zone} --tunnel-through-iap "$({first})"',
+    )
 
 
 def machine_group(pool: GpuPool, zone: str, machines: PreparedMachines) -> compute.InstanceGroupManager:

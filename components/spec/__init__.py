@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .fields import Name, SecretReference, Spec, in_cloud
 from .pool import GpuPoolSpec
-from .yard import BucketSpec, BudgetSpec, LimitsSpec, NetworkSpec, NotifySpec, PinsSpec, RepositorySpec, YardSpec
+from .yard import BucketSpec, BudgetSpec, LimitsSpec, NetworkSpec, NotifySpec, PinsSpec, RepositorySpec, SshSpec, YardSpec
 
 __all__ = [
     "BucketSpec",
@@ -18,6 +18,7 @@ __all__ = [
     "RepositorySpec",
     "SecretReference",
     "Spec",
+    "SshSpec",
     "YardSpec",
     "in_cloud",
 ]

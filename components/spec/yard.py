@@ -13,6 +13,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from ...problems import Problem, show
 from .fields import INTERNET, LOCAL, MAIL, Cidr, Date, ImageDigest, Name, PublicAddress, SecretReference, Spec, cloud_of, in_cloud, invalid
 from .pool import CapacityBlock, FlexStart, GpuPoolSpec, Reservation
+from .ssh import SshAccess, SshSpec
 
 __all__ = [
     "BucketSpec",
@@ -30,6 +31,7 @@ __all__ = [
     "Reservation",
     "SecretReference",
     "Spec",
+    "SshSpec",
     "YardSpec",
     "in_cloud",
 ]
@@ -47,7 +49,6 @@ class NetworkSpec(Spec):
         description="egress of the private subnets: nat (default: the internet), endpoints (only the cloud's services) or none "
         "(only object storage)",
     )
-
     egress_ports: list[Literal[22, 80]] = Field(
         default_factory=list,
         description="TCP ports that nodes may reach on the internet besides 443: 22 (git over ssh) and 80 (apt over http); only with "
@@ -188,6 +189,7 @@ class YardSpec(Spec):
     budget: BudgetSpec | None = Field(None, description="USD per month and alert percentages; default: no budget")
     notify: NotifySpec | None = Field(None, description="aws: mail about jobs and idle machines; default: no mail")
     image_repository: RepositorySpec | None = Field(None, description="aws: a registry for the images of jobs; default: none")
+    ssh: SshAccess = Field(None, description="azure: SSH access to the machines of `vms` pools; default: nobody can log in")
     network: NetworkSpec = Field(
         NetworkSpec(), validate_default=True, description="addresses, zones and egress; default: the defaults of each field"
     )

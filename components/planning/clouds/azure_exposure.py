@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator, Mapping
 
 from ..yard import RecordedYard, Resource, boolean, known
@@ -31,7 +32,7 @@ def public_addresses(yard: RecordedYard) -> Iterator[str]:
 
 
 def inbound_addresses(yard: RecordedYard) -> Iterator[str]:
-    """Yield a message for each ingress rule whose source is neither the virtual network nor Azure's load balancer."""
+    """Yield a message for each ingress rule from outside the virtual network. SSH from private ranges is allowed."""
     for group in yard.of("azure-native:network:NetworkSecurityGroup"):
         for rule in _list(group.inputs, "securityRules"):
             yield from (f"rule {rule.get('name')} of {group.name} allows ingress from {source}" for source in _sources(rule))
@@ -80,4 +81,13 @@ def _sources(rule: Mapping[str, object]) -> list[str]:
         return []
     several = rule.get("sourceAddressPrefixes")
     sources = [rule.get("sourceAddressPrefix"), *(several if isinstance(several, list) else [several])]
-    return [source if known(source) else "unknown addresses" for source in sources if source is not None and source not in _SERVICE_TAGS]
+    outside = [source for source in sources if source is not None and source not in _SERVICE_TAGS]
+    ssh = rule.get("destinationPortRange") == "22"
+    return [source if known(source) else "unknown addresses" for source in outside if not (ssh and known(source) and _is_private(source))]
+
+
+def _is_private(source: str) -> bool:
+    try:
+        return ipaddress.IPv4Network(source).is_private
+    except ValueError:  # a service tag
+        return False

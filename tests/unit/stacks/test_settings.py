@@ -195,10 +195,13 @@ def test_numbers_that_the_cli_wrote_as_text_are_numbers() -> None:
 
 def test_a_yard_on_aws() -> None:
     settings = load(
-        aws({"capacity": BLOCK}, budget={"usd_per_month": 1500}, secrets={"wandb": "arn:aws:secretsmanager:a:b:c"}), stack="dev"
+        aws(
+            {"machine": "p5.48xlarge", "capacity": BLOCK}, budget={"usd_per_month": 1500}, secrets={"wandb": "arn:aws:secretsmanager:a:b:c"}
+        ),
+        stack="dev",
     )
     assert settings.pools["l4"].mode == "capacity_block"
-    assert settings.pools["l4"].row("aws").gpus == 4
+    assert settings.pools["l4"].row("aws").gpus == 8
     assert settings.budget is not None
     assert settings.budget.alert_at_percent == [50, 80, 100]
     by_model = load(aws({"machine": None, "accelerator": "h100:8"}), stack="dev").pools["l4"]

@@ -195,7 +195,7 @@ def _across_buckets(raw: PlainMapping) -> list[Problem]:
     ]
     if len(writes) != 1:
         got, fix = ", ".join(writes) or "none", "set `jobs: write` on one bucket and `jobs: read` on the others"
-        problems.append(Problem(key, "wrong buckets with jobs: write", got, "exactly one, the run bucket", fix))
+        problems.append(Problem(key, "not one bucket with jobs: write", got, "exactly one, the run bucket", fix))
     return problems
 
 
@@ -207,9 +207,7 @@ def _across_network(raw: PlainMapping) -> list[Problem]:
     new = sorted(network.keys() & NetworkSpec.model_fields.keys())
     if network.get("existing") is not None:
         fix = f"remove {', '.join(new)}"
-        beside = (
-            [Problem(key, "keys of a new network cannot be set beside `existing`", ", ".join(new), "only existing", fix)] if new else []
-        )
+        beside = [Problem(key, "keys of a new network cannot be set with `existing`", ", ".join(new), "only existing", fix)] if new else []
         return [*beside, *_across_existing(key, network["existing"], raw.get("cloud"))]
     return []
 

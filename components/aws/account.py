@@ -89,5 +89,5 @@ def tag_problems(tags: PlainMapping) -> list[Problem]:
         elif lower.count(str(key).lower()) > 1:
             problems.append(Problem("tags", "keys differ only in case", show(key), "each key once", "remove one of them"))
     if len(tags) > _MAX_TAGS:
-        problems.append(Problem("tags", "too many tags", str(len(tags)), f"at most {_MAX_TAGS}", "remove some"))
+        problems.append(Problem("tags", "too many tags", str(len(tags)), f"at most {_MAX_TAGS}", "remove some tags"))
     return problems

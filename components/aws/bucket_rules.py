@@ -101,7 +101,7 @@ def existing_problems(bucket: Any) -> list[Problem]:
     """
     if isinstance(bucket, str) and _NAME.fullmatch(bucket) and ".." not in bucket and not _is_address(bucket):
         return []
-    allowed = "3 to 63 of a-z, 0-9, ., and -, beginning and ending with a letter or digit"
+    allowed = "3 to 63 characters of a-z, 0-9, . and -, beginning and ending with a letter or digit"
     fix = "write the name without s3:// and path" if "/" in str(bucket) else None
     return [Problem("existing", "not the name of a bucket", show(bucket), allowed, fix)]
 

@@ -64,7 +64,9 @@ def zone_problems(zones: Sequence[str], region: str | None = None) -> list[Probl
     problems = [problem for zone in zones for problem in _zone_problems(zone, region)]
     regions = sorted({match[1] for zone in zones if (match := _ZONE.fullmatch(zone))})
     if region is None and len(regions) > 1:
-        problems.append(Problem("zones", "zones of several regions", ", ".join(regions), "one region", "declare a network for each region"))
+        problems.append(
+            Problem("zones", "the zones are in several regions", ", ".join(regions), "one region", "declare a network for each region")
+        )
     return problems
 
 
@@ -76,7 +78,7 @@ def _zone_problems(zone: str, region: str | None) -> list[Problem]:
         return [Problem("zones", "not an availability zone", show(zone), allowed, fix)]
     if match[2] not in _LETTERS:
         fix = "for another zone, use Network.adopt (`existing`)"
-        return [Problem("zones", "no subnet is planned for this letter", show(zone), f"letters {_LETTERS[0]} to {_LETTERS[-1]}", fix)]
+        return [Problem("zones", "gpuyard plans no subnet for this letter", show(zone), f"letters {_LETTERS[0]} to {_LETTERS[-1]}", fix)]
     if region is not None and match[1] != region:
         allowed, fix = f"zones of {region}, the region that aws:region sets", f"write {region}{match[2]}"
         return [Problem("zones", "not in the stack's region", show(zone), allowed, fix)]

@@ -37,13 +37,19 @@ def pool_problems(raw: PlainMapping, network: str, zones: Sequence[str], egress:
         )
     elif isinstance(image, str) and not _AMI.fullmatch(image):
         problems.append(
-            Problem("image", "not the id of an AMI", show(image), "ami- and 8 or 17 hex digits", "`gpuyard pin` finds AWS's newest image")
+            Problem(
+                "image",
+                "not the id of an AMI",
+                show(image),
+                "ami- and 8 or 17 hex digits",
+                "remove image and run `gpuyard pin`, which finds AWS's newest image",
+            )
         )
     if isinstance(capacity, Reservation | CapacityBlock):
         capacity = capacity.model_dump()
     reserved = capacity.get("reservation") if isinstance(capacity, Mapping) else None
     if isinstance(reserved, str) and reserved and not _RESERVATION.fullmatch(reserved):
-        what, fix = "not the id of a capacity reservation", "the console shows it under EC2, Capacity Reservations"
+        what, fix = "not the id of a capacity reservation", "`aws ec2 describe-capacity-reservations` lists the ids"
         problems.append(Problem("capacity.reservation", what, show(reserved), "cr- and 8 or 17 hex digits", fix))
     return [*problems, *_image_problems(raw), *date_problems(expires)]
 
@@ -52,7 +58,7 @@ def key_problems(key: EncryptionKey | None) -> list[Problem]:
     """Return a problem if the key cannot encrypt log groups."""
     if key is None or key.for_logs:
         return []
-    return [Problem("key", "cannot encrypt log groups", key.logical_name, "a key with for_logs=True", "create it with for_logs=True")]
+    return [Problem("key", "cannot encrypt log groups", key.logical_name, "a key with for_logs=True", "create the key with for_logs=True")]
 
 
 def _image_problems(raw: PlainMapping) -> list[Problem]:

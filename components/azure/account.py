@@ -98,7 +98,7 @@ def tag_problems(tags: Mapping[str, object]) -> list[Problem]:
         elif lower.count(str(key).lower()) > 1:
             problems.append(Problem("tags", "keys differ only in case", show(key), "each key once", "remove one of them"))
     if len(tags) > _MOST:
-        problems.append(Problem("tags", "too many tags", str(len(tags)), f"at most {_MOST}", "remove some"))
+        problems.append(Problem("tags", "too many tags", str(len(tags)), f"at most {_MOST}", "remove some tags"))
     return problems
 
 

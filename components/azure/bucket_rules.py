@@ -129,5 +129,5 @@ def container_id_problems(bucket: object) -> list[Problem]:
     """Return the problems of the resource id of an existing container."""
     if isinstance(bucket, str) and _CONTAINER.fullmatch(bucket):
         return []
-    fix = "`az storage container-rm show --query id` prints it"
+    fix = "`az storage container-rm show --storage-account ACCOUNT --name CONTAINER --query id` prints it"
     return [Problem("existing", "not the id of a container", show(bucket), _CONTAINER_FORM, fix)]

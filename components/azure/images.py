@@ -51,4 +51,4 @@ def image_problems(image: object) -> list[Problem]:
     if not isinstance(image, str) or _URN.fullmatch(image) or _ID.fullmatch(image):
         return []
     allowed = "PUBLISHER:OFFER:SKU:VERSION of the marketplace, or the resource id of an image"
-    return [Problem("image", "not an image", show(image), allowed, "`gpuyard pin` finds the newest image")]
+    return [Problem("image", "not an image", show(image), allowed, "remove image and run `gpuyard pin`, which finds the newest image")]

@@ -240,6 +240,6 @@ def _own_problems(isolation: Any, registry: Any, registry_id: Any) -> list[Probl
         fix = "set internet, or approved, which allows only destinations with a rule"
         problems.append(Problem("isolation", "unknown mode", show(isolation), " or ".join(ISOLATION), fix))
     if registry_id is not None and not (isinstance(registry_id, str) and _REGISTRY.fullmatch(registry_id)):
-        allowed, fix = "the resource id of a container registry", "`az acr show --query id` prints it"
+        allowed, fix = "the resource id of a container registry", "`az acr show --name REGISTRY --query id` prints it"
         problems.append(Problem("registry_id", "not a resource id", show(registry_id), allowed, fix))
     return problems

@@ -50,7 +50,7 @@ def pool_problems(
     reserved = capacity.get("reservation") if isinstance(capacity, Mapping) else None
     if isinstance(reserved, str) and reserved and not _RESERVATION.fullmatch(reserved):
         what, allowed = "not the id of a capacity reservation group", "/subscriptions/.../capacityReservationGroups/NAME"
-        fix = "`az capacity reservation group show --query id` prints it"
+        fix = "`az capacity reservation group show --resource-group GROUP --name NAME --query id` prints it"
         problems.append(Problem("capacity.reservation", what, show(reserved), allowed, fix))
     return [*problems, *_machine_problems(raw, orchestration), *date_problems(expires)]
 

@@ -17,7 +17,7 @@ def exact_subject_problems(subjects: Sequence[str]) -> list[Problem]:
     problems = subject_problems(subjects)
     for index, subject in enumerate(subjects):
         if subject.endswith("*"):
-            what, fix = "Azure compares subjects literally and expands no *", "list each branch or environment"
+            what, fix = "Azure compares subjects exactly and expands no *", "list each branch or environment"
             problems.append(Problem(f"submitters.{index}", what, show(subject), "a complete subject, without *", fix))
     if len(subjects) > _MOST:
         fix = "list one environment instead of several branches"

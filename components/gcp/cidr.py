@@ -82,5 +82,7 @@ def zone_problems(zones: Sequence[str], region: str | None = None) -> list[Probl
             problems.append(Problem("zones", "not in the stack's region", show(zone), allowed, fix))
     regions = sorted({match[1] for zone in zones if (match := _ZONE.fullmatch(zone))})
     if region is None and len(regions) > 1:
-        problems.append(Problem("zones", "zones of several regions", ", ".join(regions), "one region", "declare a network for each region"))
+        problems.append(
+            Problem("zones", "the zones are in several regions", ", ".join(regions), "one region", "declare a network for each region")
+        )
     return problems

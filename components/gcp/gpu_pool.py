@@ -66,8 +66,8 @@ class GpuPool(KeyedPoolBase[Network, EncryptionKey], GcpComponent):
         end = None if self.closed else self.end
         if end is None or end.at - datetime.datetime.now(datetime.UTC) <= _YEAR:
             return end
-        when = f"its expiry, {end.at:%Y-%m-%d}, is more than a year away, and Google's schedules have no year"
-        pulumi.log.warn(f"pool {self.logical_name}: {when}; run `pulumi up` in the year before that date to schedule it", self)
+        when = f"it expires in more than a year, on {end.at:%Y-%m-%d}, and Google's schedules have no year"
+        pulumi.log.warn(f"pool {self.logical_name}: {when}; run `pulumi up` less than a year before that date to schedule its end", self)
         return None
 
     def _use_vertex(self) -> None:

@@ -48,12 +48,12 @@ def tag_problems(tags: Mapping[str, object]) -> list[Problem]:
     problems = []
     for key, value in tags.items():
         if not isinstance(value, str):
-            problems.append(Problem(f"tags.{key}", "not a string", show(value), "a string", "quote it"))
+            problems.append(Problem(f"tags.{key}", "not a string", show(value), "a string", "quote the value"))
         if key in _OWN:
             problems.append(Problem("tags", "reserved key", show(key), f"any key but {' and '.join(_OWN)}", "choose another key"))
         elif not _KEY.fullmatch(str(key)):
             allowed = "a lower-case letter, then lower-case letters, digits, _ and -, at most 63 characters"
             problems.append(Problem("tags", "not a valid label key", show(key), allowed))
     if len(tags) > _MOST:
-        problems.append(Problem("tags", "too many tags", str(len(tags)), f"at most {_MOST}", "remove some"))
+        problems.append(Problem("tags", "too many tags", str(len(tags)), f"at most {_MOST}", "remove some tags"))
     return problems

@@ -40,7 +40,7 @@ def pool_problems(raw: PlainMapping, network: str, zones: Sequence[str], expires
             Problem("image", "Vertex AI chooses the machine image", show(image), "no image for service: vertex", "remove image")
         )
     elif isinstance(image, str) and not _IMAGE.fullmatch(image):
-        allowed, fix = "projects/P/global/images/NAME", "`gpuyard pin` finds the newest image of a family"
+        allowed, fix = "projects/P/global/images/NAME", "remove image and run `gpuyard pin`, which finds the newest image"
         problems.append(Problem("image", "not an image", show(image), allowed, fix))
     disk = raw.get("disk_gib")
     if vertex and isinstance(disk, int) and disk < _VERTEX_DISK_GIB:
@@ -99,7 +99,7 @@ def _reservation_problems(capacity: Any, zone: Any, zones: Sequence[str]) -> lis
         return []
     match = _RESERVATION.fullmatch(reserved)
     if match is None:
-        allowed, fix = "projects/P/zones/Z/reservations/NAME", "the console shows it under Compute Engine, Reservations"
+        allowed, fix = "projects/P/zones/Z/reservations/NAME", "`gcloud compute reservations list` shows names and zones"
         return [Problem("capacity.reservation", "not the name of a reservation", show(reserved), allowed, fix)]
     if isinstance(zone, str) and match[1] != zone:
         return [

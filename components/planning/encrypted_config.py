@@ -28,7 +28,7 @@ def unknown_config(keys: Collection[str]) -> Iterator[None]:
     def plain(self: pulumi.Config, key: str, *rest: Any) -> Any:
         if self.full_key(key) in keys:
             raise pulumi.RunError(
-                f"config {self.full_key(key)} is encrypted, so a plan cannot read it; use require_secret, whose value may be unknown"
+                f"config {self.full_key(key)} is encrypted, so a plan cannot read it; use require_secret, which returns an unknown value"
             )
         return forms["_get"](self, key, *rest)
 

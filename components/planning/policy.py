@@ -143,7 +143,7 @@ def _block_ends(inputs: PolicyInputs) -> Iterator[Finding]:
             continue
         left = datetime.datetime.fromisoformat(ends) - inputs.now
         if left <= datetime.timedelta(0):
-            yield Finding("warning", f"{pool.name}: its capacity block ended at {ends}; set reservation and ends of the next one")
+            yield Finding("warning", f"{pool.name}: its capacity block ended at {ends}; set reservation and ends of the next block")
         elif left <= _SOON:
             yield Finding("warning", f"{pool.name}: its capacity block ends at {ends}, in {left.total_seconds() / 3600:.0f} h")
 
@@ -151,7 +151,7 @@ def _block_ends(inputs: PolicyInputs) -> Iterator[Finding]:
 def _image(inputs: PolicyInputs) -> Iterator[Finding]:
     loose = [pool.name for pool in inputs.yard.pools if pool.machine and pool.spec.image is None and pool.service.machine_image]
     if loose:
-        yield Finding("warning", f"{', '.join(loose)}: the newest machine image is used at each `up`; `gpuyard pin` pins it")
+        yield Finding("warning", f"{', '.join(loose)}: each `up` uses the newest machine image; `gpuyard pin` pins it")
 
 
 Rule = Callable[[PolicyInputs], Iterator[Finding]]

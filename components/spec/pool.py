@@ -305,7 +305,7 @@ def _refuse_unknown(machine: str, name: str, clouds: tuple[str, ...]) -> None:
     except catalogue.UnknownMachineError as error:
         raise invalid(machine, "a machine of the catalogue", str(error)) from None
     if name not in row.services:
-        fix = f"{machine} runs on {', '.join(row.services) or 'no service'}"
+        fix = f"set service: {' or '.join(row.services)}" if row.services else "choose another machine"
         raise invalid(machine, f"a machine that {name} can run", fix)
 
 

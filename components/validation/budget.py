@@ -20,7 +20,7 @@ def budget_problems(
     problems = []
     if not isinstance(owner, str) or not MAIL.fullmatch(owner):
         allowed = "a mail address such as ml-platform@acme.io"
-        problems.append(Problem("owner", "not a mail address", show(owner), allowed, "the owner gets the budget's alerts; change owner"))
+        problems.append(Problem("owner", "not a mail address", show(owner), allowed, "set owner to the receiver of the budget's alerts"))
     if not _is_amount(usd_per_month, whole_dollars):
         allowed = "a whole number of USD, 1 or more" if whole_dollars else "an amount of 0.01 USD or more"
         problems.append(Problem("usd_per_month", "wrong amount", show(usd_per_month), allowed, "change usd_per_month"))

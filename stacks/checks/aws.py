@@ -156,7 +156,7 @@ def _bucket(name: str, aws: AwsClients) -> Check:
 
 def _key(arn: str, aws: AwsClients) -> Check:
     state = aws.call("kms", "describe_key", {"KeyId": arn})["KeyMetadata"]["KeyState"]
-    return Check(f"key {arn}", state == "Enabled", state, None if state == "Enabled" else "enable it: aws kms enable-key")
+    return Check(f"key {arn}", state == "Enabled", state, None if state == "Enabled" else f"aws kms enable-key --key-id {arn}")
 
 
 def _default_group(vpc: str, aws: AwsClients) -> Check:

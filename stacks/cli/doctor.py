@@ -105,7 +105,7 @@ def _project() -> Check:
 
     file = find_project_file(Path.cwd())
     if file is None:
-        return Check("project", False, "no Pulumi.yaml in this folder or above", "go to a checkout, or use --targets")
+        return Check("project", False, "no Pulumi.yaml in this folder or above", "go to a folder with a Pulumi project, or use --targets")
     stacks = stack_files(file, file.parent / "stacks")
     return Check("project", True, f"{file.parent}, stacks: {', '.join(stacks) or 'none'}", None)
 

@@ -68,7 +68,7 @@ def _read(location: str) -> str:
         with fsspec.open(location, "rt", encoding="utf-8") as file:
             return str(file.read())
     except ImportError as error:
-        raise UsageError(f"cannot read the targets {location}: {error}; install the extra of its cloud, such as gpuyard[aws]") from None
+        raise UsageError(f"cannot read the targets {location}: {error}; install the extra of the cloud, such as gpuyard[aws]") from None
     except UnicodeDecodeError:
         raise UsageError(f"cannot read the targets {location}: the file is not UTF-8 text; {hint}") from None
     except PermissionError as error:

@@ -69,7 +69,7 @@ def _image(text: str) -> yaml.ScalarNode | None:
     if node is None or node.tag == "tag:yaml.org,2002:null":
         return None
     if not isinstance(node, yaml.ScalarNode) or node.style in ("|", ">"):
-        raise UsageError("image: the job file's value is not a plain string on one line; write NAME:TAG")
+        raise UsageError("image: the job file's value is not a plain string on one line; write `image: NAME:TAG`")
     return node
 
 

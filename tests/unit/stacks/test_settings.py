@@ -99,7 +99,7 @@ def test_every_error_at_once() -> None:
         "gpuyard:pools.l4.zone: wrong value, got 'a', allowed: no zone for service: local",
         "gpuyard:pools.l4.capacity: wrong value, got 'spot', allowed: on_demand for service: local",
         "gpuyard:bucket: unknown key",
-        "gpuyard:buckets: wrong buckets with jobs: write, got none, allowed: exactly one, the run bucket; set `jobs: write` on one bucket",
+        "gpuyard:buckets: not one bucket with jobs: write, got none, allowed: exactly one, the run bucket; set `jobs: write` on one bucket",
     ]
     assert len(found) == len(expected)
     for text in expected:
@@ -115,7 +115,7 @@ def test_every_error_at_once() -> None:
         ({"pools": {"p": {"max_nodes": 1.5, "service": "local"}}}, "gpuyard:pools.p.max_nodes: wrong value, got 1.5"),
         (
             {"buckets": {"a": {"jobs": "write"}, "b": {"jobs": "write"}}},
-            "gpuyard:buckets: wrong buckets with jobs: write, got a, b, allowed: exactly one",
+            "gpuyard:buckets: not one bucket with jobs: write, got a, b, allowed: exactly one",
         ),
         (
             {"buckets": {"a": {"jobs": "write", "existing": "/a", "on_destroy": "delete"}}},
@@ -248,7 +248,7 @@ def test_an_impossible_pool_is_one_problem_with_the_alternatives(pool: dict[str,
         ({"network": {"zones": ["us-east-1a"] * 2}}, ["gpuyard:network.zones: wrong value"]),
         (
             {"network": {"existing": {"vpc_id": "vpc-1", "subnet_ids": {"us-east-1a": "s"}}, "egress": "nat"}},
-            ["gpuyard:network: keys of a new network cannot be set beside `existing`, got egress, allowed: only existing; remove egress"],
+            ["gpuyard:network: keys of a new network cannot be set with `existing`, got egress, allowed: only existing; remove egress"],
         ),
         ({"pins": {"job_image": "repo/train:latest"}}, ["gpuyard:pins.job_image: wrong value"]),
         (

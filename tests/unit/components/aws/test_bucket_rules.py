@@ -125,4 +125,4 @@ def test_legal_names_are_accepted(name: str) -> None:
 @pytest.mark.parametrize("name", ["ab", "x" * 64, "Acme", "acme_ml", "-acme", "acme-", "a..b", "10.0.0.1", "s3://acme", "", None, 7])
 def test_illegal_names_are_reported(name: Any) -> None:
     message = str(*existing_problems(name))
-    assert message.startswith(f"existing: not the name of a bucket, got {show(name)}, allowed: 3 to 63 of")
+    assert message.startswith(f"existing: not the name of a bucket, got {show(name)}, allowed: 3 to 63 characters of")

@@ -74,7 +74,7 @@ def test_a_network_of_the_wrong_size_is_refused_and_a_valid_one_suggested(cidr: 
         (["us-east-1-wl1-bos-wlz-1"], None, ["Network.adopt"]),
         (["use1-az4"], None, ["a region and a letter, such as us-east-1a"]),
         (["us-east-1h"], None, ["letters a to g"]),
-        (["us-east-1a", "us-west-2a"], None, ["zones of several regions, got us-east-1, us-west-2, allowed: one region"]),
+        (["us-east-1a", "us-west-2a"], None, ["the zones are in several regions, got us-east-1, us-west-2, allowed: one region"]),
         (["us-east-1a", "us-west-2b", "here"], "us-east-1", ["write us-east-1b", "got 'here'"]),
     ],
 )

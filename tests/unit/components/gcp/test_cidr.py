@@ -87,7 +87,7 @@ def test_networks_of_other_sizes_are_refused_with_a_size_that_fits(cidr: str, fi
         (
             ["us-central1-a", "us-east4-b"],
             None,
-            ["zones of several regions, got us-central1, us-east4, allowed: one region; declare a network for each region"],
+            ["the zones are in several regions, got us-central1, us-east4, allowed: one region; declare a network for each region"],
         ),
         (["us-central1-a", "us-east4-b", "here"], "us-central1", ["write us-central1-b", "got 'here'"]),
     ],

@@ -145,13 +145,13 @@ ELSEWHERE = {"mode": "reservation", "reservation": "projects/acme-ml/zones/us-ea
         (
             {**VMS, "image": "ubuntu"},
             {},
-            ["image: not an image, got 'ubuntu', allowed: projects/P/global/images/NAME; `gpuyard pin` finds"],
+            ["image: not an image, got 'ubuntu', allowed: projects/P/global/images/NAME; remove image and run `gpuyard pin`"],
         ),
         ({**VERTEX, "image": "projects/p/global/images/i"}, {}, ["allowed: no image for service: vertex"]),
         (
             {**VMS, "capacity": {**RESERVED, "reservation": "block-7"}},
             {},
-            ["capacity.reservation: not a reservation, got 'block-7', allowed: projects/P/"],
+            ["capacity.reservation: not the name of a reservation, got 'block-7', allowed: projects/P/"],
         ),
         ({**VMS, "capacity": ELSEWHERE}, {}, ["zone: the reservation is in another zone, got 'us-central1-a', allowed: us-east4-b"]),
         (

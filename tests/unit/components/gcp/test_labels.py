@@ -42,7 +42,7 @@ def test_resources_and_jobs_of_a_stack_get_the_same_label(text: str) -> None:
         ({"k" * 64: "x"}, ["at most 63 characters"]),
         ({YARDS: "x"}, ["allowed: any key but gpuyard_stack and name"]),
         ({"name": "x"}, ["tags: reserved key, got 'name'"]),
-        ({"a": 1}, ["tags.a: not a string, got 1, allowed: a string; quote it"]),
+        ({"a": 1}, ["tags.a: not a string, got 1, allowed: a string; quote the value"]),
         ({f"k{number}": "x" for number in range(63)}, ["tags: too many tags, got 63, allowed: at most 62"]),
     ],
 )

@@ -51,8 +51,7 @@ policy  10 passed, 0 violated, 3 warnings
       services that have it: sagemaker, vms
   warning budget: a full month costs more than the budget of 1,500 USD; the budget pays at least 104
       h of it
-  warning pinned-image: l4, l4-spot: the newest machine image is used at each `up`; `gpuyard pin`
-      pins it"""
+  warning pinned-image: l4, l4-spot: each `up` uses the newest machine image; `gpuyard pin` pins it"""
 
 
 def planned(yard: RecordedYard) -> Plan:
@@ -67,7 +66,7 @@ def test_the_text(yard: MakeYard) -> None:
 
 def test_warnings_are_yellow_and_refusals_red_with_their_continuation_lines() -> None:
     yellow = [line.split()[0] for line, style in render.styled(DEV.splitlines()) if style == "yellow"]
-    assert yellow == ["WARN", "warning", "services", "warning", "h", "warning", "pins"]
+    assert yellow == ["WARN", "warning", "services", "warning", "h", "warning"]
     red = render.styled(["policy", "  VIOLATED budget: idle", "  REFUSED two resources", "      of one name", "unknown"])
     assert [style for _, style in red] == ["", "bold red", "bold red", "bold red", ""]
 

@@ -182,7 +182,7 @@ def test_an_expired_yard_is_a_warning(yard: MakeYard) -> None:
     [
         ("2026-12-01T00:00:00Z", []),
         ("2026-12-18T11:30:00Z", ["p: its capacity block ends at 2026-12-19T11:30:00Z, in 24 h"]),
-        ("2026-12-19T11:30:00Z", ["p: its capacity block ended at 2026-12-19T11:30:00Z; set reservation and ends of the next one"]),
+        ("2026-12-19T11:30:00Z", ["p: its capacity block ended at 2026-12-19T11:30:00Z; set reservation and ends of the next block"]),
     ],
 )
 def test_a_capacity_block_that_ends_soon_is_a_warning(yard: MakeYard, now: str, findings: list[str]) -> None:

@@ -17,7 +17,7 @@ __all__ = ["check", "check_key"]
 
 
 def check(spec: JobSpec, target: JobTarget, now: float) -> None:
-    """Check that a job can run on a target at `now` (Unix time). Raises UsageError with every problem at once."""
+    """Check that a job can run on a target at `now` (Unix time). Raises UsageError that lists every problem."""
     problems = [
         *_size_problems(spec, target),
         *_name_problems(spec, target),
@@ -96,7 +96,7 @@ def _limit_problems(spec: JobSpec, target: JobTarget) -> list[Problem]:
 
 
 def _expiry_problems(target: JobTarget, now: float) -> list[Problem]:
-    """Return a problem if the pool's machines have expired. A later expiry is no problem: an interrupted job can be resumed."""
+    """Return a problem if the pool's machines have expired already."""
     end = target.available_until
     if end is None or now < datetime.datetime.fromisoformat(end).timestamp():
         return []

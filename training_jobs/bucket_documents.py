@@ -1,4 +1,4 @@
-"""Parse a JSON document that an untrusted job may have written: limits on size, depth and number of values."""
+"""Parse JSON that an untrusted job may have written. Size, depth and number of values are limited."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class _TooManyError(Exception):
 
 
 def parse_document(data: bytes) -> dict[str, object] | None:
-    """Return a JSON object with plain values. None for anything else, and for one that is too large.
+    """Parse a JSON object; None for anything else and for a document that is too large.
 
     Values that are nested too deeply become None. Long texts are cut, and invalid Unicode is replaced. Integers of more than 64 bits become
     floats.

@@ -2,8 +2,8 @@
 
 Tracked files are always sent. An untracked file with the name of a private key or a password file is never sent. Other untracked
 files are sent unless a `.gitignore` up to the repository's root, or the repository's `info/exclude`, names them. A user's global
-excludes do not count: one commit must give one digest on every machine. A submit lists on stderr what it leaves out, with the reason,
-unless an ignore rule is the reason.
+excludes do not count, so that a commit has the same digest on every machine. A submit prints each other file that it leaves out, with
+the reason, on stderr.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class _Rules:
     levels: tuple[tuple[Path, GitIgnoreSpec], ...] = ()
 
     def ignore(self, path: Path, *, is_folder: bool) -> bool | None:
-        """Return whether a rule ignores an entry: None = no rule names it, False = a rule with `!` includes it."""
+        """Return whether the rules ignore an entry: None = no rule matches, False = a rule with `!` includes it."""
         suffix = "/" if is_folder else ""
         verdict: bool | None = None
         for base, spec in self.levels:
@@ -85,7 +85,7 @@ class _Walk:
         rules, above = rules.below(folder), (*above, folder.resolve())
         entries = _entries(folder)
         if not entries and folder != self.root:
-            self._note(folder, "an empty folder, which git does not keep either")
+            self._note(folder, "an empty folder, which git does not store")
         for path in entries:
             if path.name == _NEVER or path in self.leave_out:
                 continue
@@ -138,7 +138,7 @@ class _Walk:
 
 
 def _is_key(path: Path, is_folder: bool) -> bool:
-    """Return whether the name of a file or folder says that it contains keys or passwords. For a link, check its target's name too."""
+    """Return whether the name of a file or folder suggests keys or passwords. For a link, its target's name counts too."""
     names = [path.name, path.resolve().name]
     if is_folder:
         return any(name in _KEY_FOLDERS for name in names)

@@ -27,7 +27,7 @@ class GpuyardError(Exception):
 
 
 class UsageError(GpuyardError):
-    """Bad input; nothing was created or changed. `problems` holds every mistake."""
+    """The input is wrong. Nothing was created or changed. `problems` lists every mistake."""
 
     exit_code = Exit.USAGE
 
@@ -37,7 +37,7 @@ class UsageError(GpuyardError):
 
 
 class ConflictError(UsageError):
-    """A request key or a run belongs to another spec or other code."""
+    """The request key or the run belongs to another spec or other code."""
 
 
 class CapacityError(GpuyardError):

@@ -1,7 +1,7 @@
-"""The code tarball: content-addressed and deterministic, so that equal code is uploaded once.
+"""Packs the code tarball. Equal files give equal tarballs, so that the same code is uploaded only once.
 
-`code/` holds the user's files. `.gpuyard/` holds launch, the trainer when the command names it, and the module
-`gpuyard_hook`. Entries are sorted, without times and owners, so equal files give equal archives.
+`code/` has the user's files. `.gpuyard/` has launch, the trainer if the command names it, and the module `gpuyard_hook`. Entries are
+sorted, without times and owners.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _newest: dict[str, tuple[str, bytes]] = {}  # only the last archive: packing is 
 
 
 def _archived(entries: Sequence[tuple[str, bytes, int]]) -> tuple[str, bytes]:
-    """Pack entries (name, content, mode). Returns the archive's sha256 and bytes. Equal entries in a row are packed only once."""
+    """Pack entries (name, content, mode). Returns the archive's sha256 and bytes. Caches the last archive."""
     content = hashlib.sha256()
     for name, data, mode in entries:
         content.update(f"{name}\0{mode:o}\0{len(data)}\0".encode(errors="surrogateescape") + data)

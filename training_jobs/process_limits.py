@@ -1,4 +1,4 @@
-"""Check that the operating system can pass a job's commands and variables to a process, before anything is paid for."""
+"""Check that the operating system can pass a job's commands and variables to a process. This runs before a submit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LONGEST_COMMAND_BYTES = 120 * 2**10
 
 
 def unusable(key: str, value: object) -> Problem | None:
-    """Return a problem for a value that no process can receive as argument or variable."""
+    """Return a problem if a value cannot be passed to a process as argument or variable."""
     texts = list(_texts(value))
     if any("\0" in text for text in texts):
         return Problem("", "contains a NUL character, which no argument or variable may contain", fix="remove it")

@@ -66,7 +66,7 @@ class Run:
 
     @property
     def retries(self) -> Retries:
-        """The number of restarts that the service may make by itself, by reason."""
+        """The number of restarts that the service itself may make, for each reason."""
         return self.spec.retries if self.retries_left is None else self.retries_left
 
     @property
@@ -85,12 +85,12 @@ class Run:
 
     @property
     def url(self) -> str:
-        """The URL of the folder that the run's nodes write: checkpoints and output."""
+        """The URL of the run's folder, in which its nodes write checkpoints and output."""
         return run_url(self.target.run_bucket, self.id)
 
     @property
     def job_digest(self) -> str:
-        """The sha256 of the job document and attempt number. It is in the request, and launch refuses a record that does not match it."""
+        """The sha256 of the job document and attempt number. It is in the request, so that launch can refuse a changed record."""
         job = resolved_job(self.spec, self.target) if self.job is None else self.job
         return digest({"attempt": self.attempt, "job": job})
 
@@ -111,7 +111,7 @@ def digest(value: object) -> str:
 
 
 def run_id(spec: JobSpec, code_digest: str, stack: str, pool: str, key: str | None) -> str:
-    """Return the id of a run: the same input gives the same id on every machine. `key` is the request key, if any."""
+    """Return the id of a run. The same input gives the same id on every machine. `key`: the request key, if any."""
     identity = [canonical(spec), code_digest, stack, pool] if key is None else [stack, pool, spec.name, key]
     return f"{spec.name}-{digest(identity)[:12]}"
 
@@ -162,7 +162,7 @@ def resolved_job(spec: JobSpec, target: JobTarget) -> PlainDict:
 
 
 def cost_usd(target: JobTarget, nodes: int, run_s: float) -> float | None:
-    """Return the cost in USD of `nodes` for `run_s` seconds at the target's price. None when the price is unknown."""
+    """Return the cost in USD of `nodes` for `run_s` seconds at the target's price. None if the price is unknown."""
     price = target.price.usd_per_node_hour
     return None if price is None else price * nodes * run_s / 3600
 
@@ -181,7 +181,7 @@ def time_limit(spec: JobSpec, target: JobTarget, used_s: float, used_usd: float)
 def paid_starts(spec: JobSpec, target: JobTarget, limit_s: int, used_usd: float) -> int | None:
     """Return how many starts of `limit_s` seconds the cost limit pays for, at least 1. None without a cost limit or a price.
 
-    A service that applies the time limit to each start alone may start the nodes that often: the limit then holds whatever the job does.
+    A service that limits each start separately may start the nodes this often. Then the job cannot exceed the cost limit.
     """
     affordable = _affordable_s(spec, target, used_usd)
     return None if affordable is None or math.isinf(affordable) else max(1, int(affordable // max(1, limit_s)))

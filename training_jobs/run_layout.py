@@ -47,7 +47,7 @@ def is_run_id(text: str) -> bool:
 
 
 def records_path() -> str:
-    """Return the folder with one folder for each recorded run."""
+    """Return the folder of the run records. It has one folder for each run."""
     return SUBMISSIONS.rstrip("/")
 
 
@@ -62,7 +62,7 @@ def record_url(run_bucket: str, run_id: str) -> str:
 
 
 def run_path(run_id: str) -> str:
-    """Return the folder that a run's nodes write, relative to its bucket."""
+    """Return the folder in which a run's nodes write, relative to its bucket."""
     return f"{RUNS}{run_id}"
 
 
@@ -77,7 +77,7 @@ def attempt_path(run_id: str, attempt: int) -> str:
 
 
 def output_path(run_id: str, attempt: int) -> str:
-    """Return the folder of the objects that the nodes of one attempt wrote."""
+    """Return the folder in which the nodes of one attempt write."""
     return f"{run_path(run_id)}/output/attempt-{attempt}"
 
 
@@ -87,7 +87,7 @@ def code_path(sha256: str) -> str:
 
 
 def run_url(run_bucket: str, run_id: str) -> str:
-    """Return the URL of the folder that a run's nodes write."""
+    """Return the URL of the folder in which a run's nodes write."""
     return f"{run_bucket.rstrip('/')}/{run_path(run_id)}"
 
 
@@ -103,9 +103,9 @@ def attempt_numbers(names: Iterable[str]) -> list[int]:
 
 
 def claimed_attempts(numbers: Collection[int], first: int) -> list[int]:
-    """Return the newest 200 attempts of the submission whose first attempt is `first`: the unbroken sequence from there, ascending.
+    """Return the newest 200 attempts of a submission, ascending. `first`: its first attempt number.
 
-    Nodes claim the lowest free number, so a number after a gap was planted.
+    Nodes claim the lowest free number. So a number after a gap was planted by a job, and is ignored.
     """
     taken, end = set(numbers), first
     while end in taken:

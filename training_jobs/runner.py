@@ -40,7 +40,7 @@ _GIVE_UP_S = 180.0
 
 @dataclass(frozen=True)
 class Submitted:
-    """The result of a submit. `created` is true only for the submit that made the service start a job."""
+    """The result of a submit. `created`: whether this submit started a job at the service."""
 
     created: bool
     note: str
@@ -68,7 +68,7 @@ class _CheckedJob:
 
 @dataclass(frozen=True)
 class SubmitPlan:
-    """A planned submit: the run id, the exact requests, the code files to send, and the entries that are not sent, with the reason."""
+    """A planned submit: the run id, the exact requests, the code files to send, and the files left out with reasons."""
 
     run_id: str
     requests: list[Request]
@@ -79,7 +79,7 @@ class SubmitPlan:
 class Runner:
     """Submits jobs to the targets of one stack and follows their runs.
 
-    `targets` maps pool names to targets (`parse_targets`); `source` names where they come from, for messages.
+    `targets` maps pool names to targets (`parse_targets`). `source` is their origin, for messages.
     `backend_for`, `clock` (Unix time), `elapsed` and `sleep` (seconds) are for tests.
     """
 
@@ -113,7 +113,7 @@ class Runner:
         again: bool = False,
         leave_out: Collection[Path] = (),
     ) -> Submitted:
-        """Start a run, or adopt the run that exists: the same input starts one job, however often it is submitted.
+        """Start a run, or adopt the existing run. The same input starts only one job, however often it is submitted.
 
         `key` (a request key, such as a date) identifies the run. Without a key, the spec and the code identify it. `retry` starts the
         next attempt of a run that failed. `again` starts a new run of the same spec and code. `leave_out`: files of `code_dir` that
@@ -133,7 +133,7 @@ class Runner:
         raise AssertionError("the last turn raises")
 
     def _turns(self, run: str) -> Iterator[None]:
-        """Yield once for each try to change a record that other processes also change. Raises LostSightError after _GIVE_UP_S."""
+        """Yield until the caller stops, once for each try to change a record. Raises LostSightError after _GIVE_UP_S seconds."""
         until = self._elapsed() + _GIVE_UP_S
         while self._elapsed() < until:
             yield
@@ -202,11 +202,11 @@ class Runner:
         return self._find(run).status()
 
     def wait(self, run: str, on_status: Callable[[RunStatus], None] = lambda _: None) -> RunStatus:
-        """Wait for a run's end, and start new attempts while its retries allow them.
+        """Wait for a run's end. Start new attempts while retries are left.
 
-        `on_status` receives every status read. Raises LostSightError when the service or the record could not be read for five
-        minutes (throttling, an outage, expired credentials): the job may still run. A run that stays UNKNOWN for five minutes is
-        returned as UNKNOWN, which is not an end.
+        `on_status` is called with every status. Raises LostSightError when the service or the record could not be read for five
+        minutes (throttling, an outage, expired credentials): the job may still run. If a run
+        stays UNKNOWN for five minutes, that status is returned, although the run may not have ended.
         """
         return wait_for(lambda: self._find(run), on_status, self._elapsed, self._sleep)
 
@@ -224,7 +224,7 @@ class Runner:
     def logs(self, run: str, *, node: int | None = None, since: float | None = None, follow: bool = False) -> Iterator[LogLine]:
         """Yield the output of the newest attempt's nodes, from `since` (Unix time; default: all).
 
-        `node` selects one node; `follow` continues until the attempt ends. Raises UsageError for a node that the run does not have.
+        `node` selects one node; `follow` continues until the attempt ends. Raises UsageError for an unknown node.
         """
         handle = self._find(run)
         nodes = handle.record.last.spec.nodes
@@ -236,8 +236,8 @@ class Runner:
     def runs(self, on_damaged: Callable[[str], None] = lambda _: None) -> list[RunStatus]:
         """Return the status of all runs of the targets' pools, newest first.
 
-        A record that cannot be read is left out and reported to `on_damaged`. A run whose service cannot be queried is UNKNOWN and
-        reported too, so that one service that is down does not hide the others.
+        A record that cannot be read is left out and reported to `on_damaged`. If a service cannot be queried, its runs are UNKNOWN and
+        reported too, and the other runs are still listed.
         """
         found: list[RunStatus] = []
         for bucket in self._buckets():
@@ -261,7 +261,7 @@ class Runner:
         return [f"{part}/{name}" for part in ("output", "checkpoints") for name in copied(part)]
 
     def capacity(self) -> dict[str, Capacity]:
-        """Return the free and waiting nodes of each pool."""
+        """Return each pool's numbers of nodes, free nodes and waiting jobs."""
         return {pool: self._backend_for(target).capacity() for pool, target in self._targets.items()}
 
     def _handle(self, journal: Journal, record: RunRecord, tag: str) -> RunHandle:
@@ -272,7 +272,7 @@ class Runner:
         return RunHandle(journal, self._backend_for(target), target, record, tag, self._clock, self._elapsed, seen_at)
 
     def _first_seen(self, run_id: str, tag: str) -> float:
-        """Return when this process first read this version of the record (`tag`), on the clock `elapsed`."""
+        """Return the time at which this process first read this version (`tag`) of the record, on the clock `elapsed`."""
         known_tag, moment = self._seen.get(run_id, ("", 0.0))
         if known_tag != tag:
             moment = self._elapsed()

@@ -38,13 +38,13 @@ _SECRET_VALUE = re.compile(
 
 
 def arguments_hold_secret(arguments: Sequence[str]) -> bool:
-    """Return whether an argument, or an option with the argument after it (`--password hunter2`), holds a secret."""
+    """Return whether the arguments contain a secret, also as two arguments: `--password hunter2`."""
     pairs = [f"{option}={value}" for option, value in itertools.pairwise(arguments) if option.startswith("--") and value[:1] != "-"]
     return any(has_secret_shape(text) for text in (*arguments, *pairs))
 
 
 def has_secret_shape(text: str) -> bool:
-    """Return whether a text contains a known credential, or sets a password as `--db-password=VALUE` or `PGPASSWORD=VALUE`."""
+    """Return whether a text has the format of a credential, or sets a password (`--db-password=VALUE`, `PGPASSWORD=VALUE`)."""
     if _SECRET_VALUE.search(text):
         return True
     found = _ASSIGNMENT.fullmatch(text)
@@ -53,7 +53,7 @@ def has_secret_shape(text: str) -> bool:
 
 
 def looks_secret(name: str, value: str) -> bool:
-    """Return whether a variable holds a secret, by the shape of its value or by its name."""
+    """Return whether a variable probably contains a secret: by the format of its value, or by its name."""
     if _SECRET_VALUE.search(value):
         return True
     if not _SECRET_NAME.search(name) or value.lower() in _HARMLESS or _MARKER.fullmatch(value):
@@ -64,7 +64,7 @@ def looks_secret(name: str, value: str) -> bool:
 
 
 def split_marks(env: object) -> tuple[object, set[str]]:
-    """Return an environment with each `{value: TEXT, secret: false}` replaced by TEXT, and the names of these variables."""
+    """Replace each `{value: TEXT, secret: false}` in `env` by TEXT. Returns the new `env` and the names of these variables."""
     if not isinstance(env, Mapping):
         return env, set()
     marked = {

@@ -1,4 +1,4 @@
-"""JobSpec: a job, from YAML or Python, validated before anything is created.
+"""JobSpec: the description of a job, from YAML or Python. It is validated before anything is created.
 
 spec, base = load_job("jobs/nightly.yaml")     # base: the folder that `code:` is relative to
 """
@@ -40,7 +40,7 @@ _DURATION = re.compile(r"(\d+d)?(\d+h)?(\d+m)?(\d+s)?")
 
 
 def seconds(value: object) -> int:
-    """Return a duration with units (`90s`, `10m`, `12h`, `1d`, `1h30m`) in seconds. Raises ValueError for anything else."""
+    """Convert a duration with units (`90s`, `10m`, `12h`, `1d`, `1h30m`) to seconds. Raises ValueError for anything else."""
     allowed = 'a number with a unit: "90s", "10m", "12h", "1d", "1h30m"'
     if isinstance(value, bool) or not isinstance(value, str):
         raise ValueError(Problem("", "not a duration", show(value), allowed))
@@ -54,7 +54,7 @@ def seconds(value: object) -> int:
 
 
 def duration(total: float) -> str:
-    """Return seconds as a duration with units: 5400 -> `1h30m`."""
+    """Convert seconds to a duration with units: 5400 -> `1h30m`."""
     rest, parts = int(total), []
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
         count, rest = divmod(rest, size)
@@ -75,7 +75,7 @@ EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
 def _default(text: str, description: str) -> Any:
-    """Return a duration field with its default as users write it."""
+    """Return a pydantic field for a duration. `text`: its default, as users write it."""
     return Field(text, description=description)
 
 
@@ -101,7 +101,7 @@ class Retries(_Model):
 class JobSpec(_Model):
     """A distributed PyTorch job. Durations are strings with units."""
 
-    name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$", description="a-z, 0-9 and -, at most 40 characters")
+    name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$", description="name of the job: a-z, 0-9 and -, at most 40 characters")
     pool: str | None = Field(None, description="pool of the stack; default: the only pool; --pool overrides it")
     gpus: str | None = Field(
         None,
@@ -110,21 +110,21 @@ class JobSpec(_Model):
     )
     nodes: int = Field(1, ge=1, description="number of nodes; they start together")
     nproc_per_node: int | None = Field(None, ge=1, description="processes per node; default: one per GPU or CPU slot")
-    image: str | None = Field(None, description="container image by digest; default: the target's")
+    image: str | None = Field(None, description="container image with its digest; default: the target's image")
     code: str | None = Field(
         None, description="folder with the job's code, relative to the job file; files in .gitignore are not sent; default: no code"
     )
-    setup: list[str] | None = Field(None, min_length=1, description="command (argv) run once per node before any rank starts")
+    setup: list[str] | None = Field(None, min_length=1, description="command (argv) that each node runs once before its ranks start")
     launcher: Literal["torchrun", "none"] = Field("torchrun", description="`torchrun`, or `none`: run the command once per node")
     command: list[str] = Field(min_length=1, description="argv that follows `torchrun`, e.g. [train.py, --lr, 3e-4]")
     env: dict[EnvName, str] = Field(default_factory=dict, description="environment variables; secrets go under secrets:")
-    secrets: dict[EnvName, str] = Field(default_factory=dict, description="environment variable: logical name of a secret in the stack")
+    secrets: dict[EnvName, str] = Field(default_factory=dict, description="{VARIABLE: logical name of a secret in the stack}")
     data: dict[EnvName, str] = Field(
-        default_factory=dict, description="name: URL or yard://<bucket>/<path>; the job reads GPUYARD_DATA_<NAME>"
+        default_factory=dict, description="{name: URL}, also yard://<bucket>/<path>; the job reads GPUYARD_DATA_<NAME>"
     )
-    checkpoint: Checkpoint = Field(Checkpoint(), description="{every, keep}")
+    checkpoint: Checkpoint = Field(Checkpoint(), description="time between saves, and number of checkpoints to keep: {every, keep}")
     max_restarts: int = Field(0, ge=0, le=100, description="torchrun's restarts of all workers inside one attempt")
-    retries: Retries = Field(Retries(), description="{preempted, infra, user_error}: new attempts by reason")
+    retries: Retries = Field(Retries(), description="number of new attempts for each reason: {preempted, infra, user_error}")
     timeout: Duration = _default("24h", "longest run time of all attempts since the last --retry")
     queue_timeout: Duration | None = Field(None, description="longest wait for nodes; default: no limit")
     max_cost_usd: float | None = Field(None, gt=0, description="highest cost of all attempts, in USD; default: the stack's limit")
@@ -234,7 +234,7 @@ def parse_job(data: PlainMapping, source: str = "job") -> JobSpec:
 def load_job(path: str | Path) -> tuple[JobSpec, Path]:
     """Read a job file. Returns the spec and the folder that `code:` is relative to.
 
-    Raises UsageError with every problem at once, misleading YAML values included.
+    Raises UsageError that lists every problem, including misleading YAML values.
     """
     file = Path(path)
     data, traps = read_yaml(file, as_text=_TEXT_KEYS)

@@ -88,7 +88,7 @@ MEANING: dict[Exit, str] = {
     Exit.OK: "recorded or succeeded",
     Exit.FAILED: "the job failed or was cancelled; its own exit code is in the JSON",
     Exit.USAGE: "bad spec or usage; nothing was created or changed",
-    Exit.CAPACITY: "no capacity (queue_timeout included)",
+    Exit.CAPACITY: "no capacity, or queue_timeout was reached",
     Exit.QUOTA: "quota",
     Exit.AUTH: "authentication or permission",
     Exit.FABRIC: "fabric below its floor",
@@ -117,7 +117,7 @@ JOB_RESUMABLE = 75
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of an attempt: state, reason, and the exit code that decided it."""
+    """How an attempt ended: state, reason, and the exit code that decided."""
 
     state: State
     reason: Reason | None
@@ -125,7 +125,7 @@ class Outcome:
 
 
 def exit_for(state: State, reason: Reason | None) -> Exit:
-    """Return the exit code with which `wait` returns a run's outcome."""
+    """Return the exit code of `gpuyard wait` for a run's state and reason."""
     if state is State.SUCCEEDED:
         return Exit.OK
     if state is State.STOPPED:
@@ -140,9 +140,8 @@ def exit_for(state: State, reason: Reason | None) -> Exit:
 def classify(node_codes: list[int | None]) -> Outcome:
     """Return the outcome of an attempt from its nodes' exit codes.
 
-    `None`: a node that wrote no code (killed, or its machine lost). The first of these that applies decides, because it says most
-    about a retry: bad configuration, network below its floor, storage that failed or a preflight that timed out, lost node,
-    failure, resumable exit, success.
+    `None`: a node wrote no code, because it was killed or its machine was lost. The first of these that applies decides: bad
+    configuration, network below its floor, failed storage or a preflight that timed out, lost node, failure, resumable exit, success.
     """
     codes = [code for code in node_codes if code is not None]
     for special, reason in ((JOB_BAD_CONFIG, Reason.USER_ERROR), (JOB_FABRIC, Reason.FABRIC), (JOB_IO_ERROR, Reason.INFRA)):

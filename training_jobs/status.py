@@ -17,7 +17,7 @@ class _Model(BaseModel):
 
 
 class Metrics(_Model):
-    """The newest metrics that the job reported; null = not reported."""
+    """The newest metrics of the job; null = not reported."""
 
     step: int | None = None
     steps: int | None = Field(None, description="total steps")
@@ -31,7 +31,7 @@ class Metrics(_Model):
 
 
 class FabricVerdict(_Model):
-    """The network between nodes as the preflight measured it."""
+    """The preflight's measurement of the network between nodes."""
 
     transport: str | None = None
     nics: int | None = None
@@ -42,13 +42,13 @@ class FabricVerdict(_Model):
 class Cost(_Model):
     """The run's cost so far."""
 
-    usd: float | None = Field(description="null = the price is unknown")
-    basis: str = Field(description="node-hours, the price of one, and its source")
+    usd: float | None = Field(description="cost in USD; null = the price is unknown")
+    basis: str = Field(description="node-hours, price of a node-hour, and source of the price")
     limit_usd: float | None = Field(description="the smaller of max_cost_usd and the stack's limit; null = no limit")
 
 
 class Attempt(_Model):
-    """One start of the nodes. A submission that its service restarted has several."""
+    """One start of the nodes. If the service restarts a job, its submission has several attempts."""
 
     attempt: int
     state: State
@@ -64,7 +64,7 @@ class Attempt(_Model):
 
 
 class ServiceJob(_Model):
-    """The newest submission's job at its service."""
+    """The newest job of the run at its service."""
 
     kind: str
     id: str | None
@@ -88,12 +88,12 @@ class RunStatus(_Model):
     nodes: int
     gpus: str | None = Field(description="GPUs of one node, as in a job file: H100:8; null = none")
     submitted_at: float
-    submitted_by: str | None = Field(None, description="who submitted the newest submission, as its record says; null = unknown")
+    submitted_by: str | None = Field(None, description="identity of the newest submission's submitter, from its record; null = unknown")
     started_at: float | None
     ended_at: float | None
     exit_code: int | None = Field(description="the job's own exit code")
     phase: str | None = Field(description="setup, preflight, running, recovering; null before the start")
-    first_step: int | None = Field(None, description="first step that this attempt reported; after a resume, not 0")
+    first_step: int | None = Field(None, description="first step that this attempt reported, such as 400 after a resume")
     first_step_at: float | None
     metrics: Metrics
     fabric: FabricVerdict

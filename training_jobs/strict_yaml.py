@@ -1,6 +1,6 @@
-"""Read YAML and report misleading values: YAML 1.1 parses them differently from how they look.
+"""Read YAML and report values that YAML 1.1 parses differently from how they look.
 
-YAML 1.1 reads `on` as true, `1:30` as 90, `010` as 8 and a plain date as a date. PyYAML keeps the last of two equal keys.
+YAML 1.1 reads `on` as true, `1:30` as 90, `010` as 8 and a plain date as a date. If a key occurs twice, PyYAML keeps the last value.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def read_yaml(path: Path, as_text: Collection[str] = (), *, pulumi: bool = False
     """Return the mapping in a YAML file and a problem for each misleading value. Raises UsageError when there is no mapping.
 
     Below the keys `as_text`, numbers are text as written: `3.10` is "3.10", not "3.1".
-    `pulumi`: the Pulumi CLI reads the file too, so text that it reads as a number is misleading.
+    `pulumi`: also report text that the Pulumi CLI would read as a number.
     """
     try:
         text = path.read_text(encoding="utf-8")

@@ -1,6 +1,6 @@
-"""JobTarget v1: a pool to which jobs can be submitted. Components build it as plain data; this module defines and validates it.
+"""JobTarget v1: a pool to which jobs can be submitted. Components build it as plain data. This module defines and validates it.
 
-A target holds ids, sizes, prices and references to secrets, never a secret.
+A target contains ids, sizes, prices and references to secrets, but no secret.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class LocalTarget(_Target):
 
     kind: Literal["local"]
     pool_dir: str = Field(description="directory that holds pool.json and leases/ (docs/local-pool.md)")
-    slots_per_node: int = Field(ge=1, description="GPUs, or CPU slots where there are none")
+    slots_per_node: int = Field(ge=1, description="number of GPUs, or of CPU slots if the node has no GPUs")
 
     @property
     def slots(self) -> int:
@@ -137,7 +137,7 @@ class SageMakerTarget(_AwsTarget):
     """A pool of SageMaker training machines."""
 
     kind: Literal["sagemaker"]
-    instance_type: str = Field(pattern=r"^ml\.", description="SageMaker's name of the machine")
+    instance_type: str = Field(pattern=r"^ml\.", description="SageMaker instance type, such as ml.p5.48xlarge")
     role: str = Field(description="ARN of the role of training jobs")
     subnet_ids: list[str] = Field(min_length=1)
     security_group_ids: list[str] = Field(min_length=1)
@@ -151,7 +151,7 @@ class SageMakerTarget(_AwsTarget):
 
 
 class VertexTarget(_CloudTarget):
-    """A pool of Vertex AI: custom jobs on reserved machines, on a persistent resource, or on machines allocated for each job."""
+    """A Vertex AI pool. Its custom jobs run on reserved machines, a persistent resource, or machines allocated for each job."""
 
     kind: Literal["vertex"]
     project: str = Field(min_length=1, description="id of the project")
@@ -197,7 +197,7 @@ def parse_target(data: PlainMapping, name: str = "target") -> JobTarget:
     """Validate one target. Raises UsageError for a newer version, an unknown kind or a malformed target."""
     version, kind = data.get("version"), data.get("kind")
     if isinstance(version, int) and version > VERSION:
-        fix = "upgrade gpuyard here, or run `pulumi up` with the older gpuyard"
+        fix = "upgrade gpuyard on this machine, or run `pulumi up` with the older gpuyard"
         raise UsageError(f"{name} was written by a newer gpuyard", [Problem("version", "too new", f"{version}", f"<= {VERSION}", fix)])
     if kind not in _KINDS:
         raise UsageError(f"{name} is not valid", [Problem("kind", "unknown", repr(kind), ", ".join(_KINDS))])

@@ -37,7 +37,7 @@ BOOTSTRAP = Path(__file__).parents[1] / "launch" / "bootstrap.py"
 
 @dataclass(frozen=True)
 class Request:
-    """One call of a service's API, exactly as it is sent."""
+    """One request to a service's API, exactly as it is sent."""
 
     operation: str
     body: PlainDict  # JSON
@@ -48,7 +48,7 @@ class ServiceStatus:
     """The state of one submission at its service, in gpuyard's terms.
 
     Times are Unix times. `restarts` has the reason of each restart that the service made by itself. `overtime`: the job still runs,
-    although all its starts together took longer than the time limit. (The service limits each start separately.)
+    although its run time over all restarts exceeds the time limit. (The service limits each restart separately.)
     """
 
     state: State
@@ -83,7 +83,7 @@ class Capacity:
 class Backend(Protocol):
     """A service that runs the jobs of one target.
 
-    Methods that call the service raise LostSightError while it does not answer.
+    Methods that call the service raise LostSightError if the service does not answer.
     """
 
     poll_s: float
@@ -115,7 +115,7 @@ class Backend(Protocol):
         """Return the pool's nodes, its free nodes and its waiting jobs."""
 
     def principal(self) -> str | None:
-        """Return the user or workload as which this process calls the service, for the record. None if that is unknown."""
+        """Return the identity of this process at the service, for the record: a user or a workload. None if unknown."""
 
     def ready(self) -> None:
         """Check that the service exists and takes jobs; else raise the error of `submit`. Runs before anything is written."""
@@ -131,19 +131,19 @@ class SupportsBulkStatus(Protocol):
 
 @runtime_checkable
 class SupportsDispatch(Protocol):
-    """A backend whose service has no scheduler of its own."""
+    """A backend of a service without a scheduler."""
 
     def dispatch(self) -> None:
-        """Start the queued jobs for which nodes are free, and end the jobs beyond their limits."""
+        """Start queued jobs if nodes are free, and end jobs that exceed their limits."""
 
 
 def container_image(run: Run) -> str:
-    """Return the job's own image, else the target's. Raises UsageError if there is no image, or if the job's has no digest."""
+    """Return the job's own image, else the target's image. Raises UsageError without an image, or if the job's image has no digest."""
     own, default = run.spec.image, run.target.default_image
     if own is not None and not re.search(r"@sha256:[0-9a-f]{64}$", own):
         fix = "pin it: gpuyard pin JOB.yaml"
         problem = Problem("image", "not named by digest", own, "<name>@sha256:<digest>", fix)
-        raise UsageError("the image's tag can move to other content while the job is retried", [problem])
+        raise UsageError("an image tag can change while the job is retried", [problem])
     image = own or default
     if image is None:
         fix = "set image: in the job file and run gpuyard pin JOB.yaml; or set pins.job_image in the stack"
@@ -195,11 +195,11 @@ def run_variables(run: Run) -> dict[str, str]:
 
 
 def require_same_run(run: Run, job_name: str, environment: Mapping[str, str]) -> None:
-    """Raise ConflictError if the variables of a job, `environment`, name another run than `run`."""
+    """Raise ConflictError if a job belongs to another run. `environment`: the job's variables, which name its run."""
     require_same_job(run, job_name, job_name if environment.get("GPUYARD_RUN_URL") == run.url else None)
 
 
 def require_same_job(run: Run, job_name: str, expected: str | None) -> None:
-    """Raise ConflictError if the name of a job of `run` differs from `expected`."""
+    """Raise ConflictError if a job's name is not the expected name. None = it belongs to another run."""
     if job_name != expected:
         raise ConflictError(f"job {job_name} belongs to another run, not to {run.id}; it was not changed")

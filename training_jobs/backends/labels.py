@@ -32,7 +32,7 @@ _AWS = _Rules(
     cloud="AWS",
     key=re.compile(r"[\w .:/=+@-]{1,128}"),
     value=re.compile(r"[\w .:/=+@-]{0,256}"),
-    allowed="letters, digits, spaces and _ . : / = + - @; 128 for the key, 256 for the value",
+    allowed="letters, digits, spaces and _ . : / = + - @; at most 128 characters in the key, 256 in the value",
     reserved=("aws:",),
     most=40,
 )
@@ -42,7 +42,7 @@ _GCP = _Rules(
     cloud="GCP",
     key=re.compile(r"[a-z][a-z0-9_-]{0,62}"),
     value=re.compile(r"[a-z0-9_-]{0,63}"),
-    allowed="lower-case letters, digits, _ and -; 63 for each, the key begins with a letter",
+    allowed="lower-case letters, digits, _ and -; at most 63 characters each; the key begins with a letter",
     reserved=("gpuyard_", "goog"),
     most=60,
 )
@@ -52,7 +52,7 @@ _AZURE = _Rules(
     cloud="Azure ML",
     key=re.compile(r".{1,100}", re.DOTALL),
     value=re.compile(r".{0,256}", re.DOTALL),
-    allowed="100 characters for the key, 256 for the value",
+    allowed="at most 100 characters in the key, 256 in the value",
     reserved=(),
     most=40,
 )
@@ -92,7 +92,7 @@ def _checked(run: Run, rules: _Rules, own: dict[str, str]) -> dict[str, str]:
     labels, problems = run.spec.labels, []
     for key, value in labels.items():
         if key in own or key.lower().startswith(rules.reserved):
-            problems.append(Problem(f"labels.{key}", f"is set by {rules.owner}", fix="rename it"))
+            problems.append(Problem(f"labels.{key}", f"reserved for {rules.owner}", fix="choose another name"))
         elif not (rules.key.fullmatch(key) and rules.value.fullmatch(value)):
             problems.append(Problem(f"labels.{key}", f"not a valid {rules.noun}", f"{key}={value}", rules.allowed))
     if len(labels) > rules.most:

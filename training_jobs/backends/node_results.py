@@ -1,4 +1,4 @@
-"""Read values that a service does not report from the run bucket: exit codes of a job's nodes, and how often they started."""
+"""Read from the run bucket the exit codes of a job's nodes and how often the nodes started. Services do not report these."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shared parts of the services' tables: a service's states to gpuyard's states, and error texts to reasons."""
+"""Shared helpers of the tables that map a service's states and error texts to gpuyard's states and reasons."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NodeExitCodes: TypeAlias = Callable[[], list[int | None]]
 
 @dataclass(frozen=True)
 class StateRow:
-    """Meaning of one status of a service: gpuyard's `state`, and optionally the `detail` that a user sees and the `reason`."""
+    """The meaning of a service's status: gpuyard's `state`, an optional `reason`, and an optional `detail` for the user."""
 
     state: State
     detail: str | None = None
@@ -40,8 +40,8 @@ def failure_codes(node_exit_codes: NodeExitCodes) -> list[int | None]:
 def failed_outcome(reported_code: int | None, reason: Reason | None, node_exit_codes: NodeExitCodes) -> Outcome:
     """Return the outcome of a job that its service reports as failed.
 
-    The container's exit code decides first, if the service reports it. Otherwise, if `reason` leaves open whether the script or the
-    service failed, the nodes' own exit codes decide. `reason` decides last.
+    If the service reports the container's exit code, that decides. Else, if `reason` does not show whether the script or the service
+    failed, the nodes' exit codes decide. Else `reason` decides.
     """
     if reported_code is not None:
         return classify([reported_code])

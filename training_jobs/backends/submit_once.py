@@ -1,4 +1,4 @@
-"""Make a call that starts a job exactly once, at a service whose call takes no idempotency token."""
+"""Start a job exactly once at a service whose API takes no idempotency token."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def error_kind(error: BaseException | None) -> str:
 
 
 def translate_error(error: BaseException, action: str, *, job_may_run: bool = False) -> GpuyardError:
-    """Return the GpuyardError for an error of boto3. `action`: what failed, such as `read s3://runs/a`.
+    """Return the GpuyardError for an error of boto3. `action`: the failed action, such as `read s3://runs/a`.
 
     `job_may_run`: a job may already be running, so missing or expired credentials give LostSightError instead of AuthError.
     """

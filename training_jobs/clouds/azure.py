@@ -30,7 +30,7 @@ _RETRIES = {"retry_total": 5, "retry_backoff_factor": 0.4, "retry_backoff_max": 
 class AzureClients:
     """One client for each token audience, created on its first use.
 
-    `sign_in` returns the credential; it replaces azure-identity's DefaultAzureCredential.
+    `sign_in`: function that returns the credential; default: azure-identity's DefaultAzureCredential.
     """
 
     def __init__(self, *, sign_in: Callable[[], Any] = default_credential) -> None:

@@ -1,7 +1,7 @@
 """Google Cloud clients of one project and region, with timeouts, retries and renewed credentials.
 
 Endpoints can be replaced as with gcloud: CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM, _LOGGING, _COMPUTE and so on. An https:// endpoint of
-Vertex AI is called over gRPC, as Google's clients do by default, an http:// one over REST.
+Vertex AI is called over gRPC, the default of Google's clients. An http:// endpoint is called over REST.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class GcpClients:
         self._lock = threading.Lock()  # threads may share a client, but must not create one at the same time
 
     def call(self, operation: str, request: PlainMapping, *, job_may_run: bool = False, single_attempt: bool = False) -> _Untyped:
-        """Call an operation of Vertex AI's JobService by its client's name. Raises a GpuyardError; its cause is the client's error.
+        """Call an operation of Vertex AI's JobService, by its name in the client. Raises a GpuyardError whose cause is the client's error.
 
-        Retries for a minute, because the client itself neither retries nor times out. `job_may_run`: a job may already be running, so
+        It retries for a minute, because the client itself neither retries nor times out. `job_may_run`: a job may already be running, so
         expired credentials raise LostSightError instead of AuthError. `single_attempt`: do not retry a call that failed.
         """
         retry = None if single_attempt else _retry()
@@ -58,16 +58,16 @@ class GcpClients:
         return self._renewing(attempt, f"call aiplatform {operation}", job_may_run)
 
     def post(self, method: str, body: PlainMapping) -> Json:
-        """Call a method of Cloud Logging's REST API. The method only reads, such as `entries:list`."""
+        """Call a read-only method of Cloud Logging's REST API, such as `entries:list`."""
         return self._rest("logging", f"v2/{method}", "POST", dict(body), job_may_run=True)
 
     def get(self, service: str, path: str) -> Json:
-        """Make one GET call of a Google API, such as `artifactregistry` and `v1/projects/P/...`."""
+        """Make a GET request to a Google API. Example: service `artifactregistry`, path `v1/projects/P/...`."""
         return self._rest(service, path, "GET", None, job_may_run=False)
 
     @functools.cached_property
     def principal(self) -> str | None:
-        """The service account, user or workload of this process's credentials; None if they do not say."""
+        """Return the service account, user or workload of this process's credentials; None if unknown."""
         with contextlib.suppress(GpuyardError):
             return self._renewing(self._principal, "sign in", job_may_run=False)
         return None
@@ -92,7 +92,7 @@ class GcpClients:
         return self._renewing(lambda: dict(_retry()(attempt)()), f"call {service} {path.partition('/')[2]}", job_may_run)
 
     def _renewing(self, attempt: Callable[[], T], action: str, job_may_run: bool) -> T:
-        """Make a call, and make it once more with new clients when the credentials have expired."""
+        """Make a call. If the credentials have expired, retry once with new clients."""
         renewed = False
         while True:
             try:

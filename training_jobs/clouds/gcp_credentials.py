@@ -25,9 +25,9 @@ def default_credentials(scope: str) -> Any:
 
 
 def principal_of(credentials: Any) -> str | None:
-    """Return the service account, user or workload of refreshed credentials; None if they do not say.
+    """Return the service account, user or workload of refreshed credentials; None if unknown.
 
-    gcloud's user credentials have the user's mail address in their ID token, those of a workload only its subject
+    The ID token of gcloud's user credentials contains the user's mail address. The token of a workload contains only its subject
     (google-auth 2: google.oauth2.credentials, google.auth.external_account).
     """
     if email := getattr(credentials, "service_account_email", None):

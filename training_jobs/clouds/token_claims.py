@@ -1,4 +1,4 @@
-"""Read the claims of this process's own tokens, to name its principal in a run's record. Signatures are not checked."""
+"""Read the claims of this process's own tokens, to record its identity in a run's record. Signatures are not checked."""
 
 from __future__ import annotations
 

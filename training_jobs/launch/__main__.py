@@ -1,6 +1,6 @@
-"""Runs a node: read run.json, connect the nodes, claim an attempt, run it, exit with the code that all nodes share.
+"""Runs a node: reads run.json, connects the nodes, claims and runs an attempt. All nodes exit with the same code.
 
-Where the service restarts lost nodes (GPUYARD_RETURN_S), the surviving nodes wait for them and start the next attempt together.
+If the service restarts lost nodes (GPUYARD_RETURN_S), the other nodes wait for them. Then all nodes start the next attempt.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _run_node() -> int:
 
 
 def _run_attempts(placement: NodePlacement, work: Path, stop_request: StopRequest, notice_s: float) -> int:
-    """Run attempts. Start another one only if an attempt ended because of a lost node that the service may restart."""
+    """Run an attempt. If it ends because a node was lost and the service may restart that node, run another attempt."""
     run_url, index = os.environ["GPUYARD_RUN_URL"].rstrip("/"), int(os.environ.get("GPUYARD_SUBMISSION", "0"))
     return_s, secret = float(os.environ.get("GPUYARD_RETURN_S", "0")), _channel_secret(placement)
     submission = read_submission(os.environ["GPUYARD_RECORD_URL"], index, os.environ.get("GPUYARD_JOB_DIGEST", ""))

@@ -22,7 +22,7 @@ _LOCAL_INTERFACES = ("lo", "docker", "br-", "veth", "virbr", "cni", "flannel")
 def own_address(env: Mapping[str, str], towards: str | None) -> str:
     """Return this node's address: from AWS's container agent, else the source address of the route to `towards` (None = default route).
 
-    Without such a route, as in a network without egress, return the first address that other machines can reach.
+    Without such a route, as in a network without egress, return the first address that is not loopback.
     """
     agent = env.get("ECS_CONTAINER_METADATA_URI_V4")
     address = _from_agent(agent) if agent else None
@@ -42,7 +42,7 @@ def address_of(host: str, *, loopback: bool = True) -> str | None:
 
 
 def interface_of(address: str) -> str | None:
-    """Return the network interface with this address; None when it is unknown."""
+    """Return the name of the network interface with this address; None if there is no such interface."""
     if address.startswith("127."):
         return "lo0" if sys.platform == "darwin" else "lo"
     return next((name for name, own in _interfaces() if own == address), None)

@@ -17,7 +17,7 @@ FINAL_CODES = (BAD_CONFIG, FABRIC, RESUMABLE)
 
 @dataclass(frozen=True)
 class AgentPlan:
-    """The settings of one node's agent. `listen_fd`: node 0's bound socket for the agents' store, None on other nodes."""
+    """The settings of one node's agent. `listen_fd`: bound socket of the agents' store on node 0; None on other nodes."""
 
     run_id: str
     rank: int

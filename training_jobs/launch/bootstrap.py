@@ -1,4 +1,4 @@
-"""Fetches the code tarball, checks its digest, unpacks it and executes launch. Each node gets this file's text in its command."""
+"""Fetches the code tarball, checks its digest, unpacks it and executes launch. The service passes this file's text to each node."""
 
 import hashlib
 import os

@@ -1,6 +1,6 @@
 """Authenticates the connections between the nodes of a job, and every line on them, with a secret of the submission.
 
-To prove that it knows the secret, each side signs random numbers of both sides. So a recorded proof is useless in another connection.
+Each side proves that it knows the secret: it signs random numbers of both sides. So a recorded proof is useless in another connection.
 Then each line is `<HMAC-SHA256> <JSON>`. Its HMAC also covers the line's direction and number, which prevents a replay.
 """
 
@@ -32,7 +32,7 @@ class NotOfThisRunError(Exception):
 
 @dataclass(frozen=True)
 class _Parties:
-    """The values that both sides sign: the run, the node that connects, and a random number of each side."""
+    """The values that both sides sign: the run, the number of the connecting node, and a random number of each side."""
 
     run: str
     node: int
@@ -40,7 +40,7 @@ class _Parties:
     main_nonce: str
 
     def proof(self, secret: bytes, label: str) -> str:
-        """Return the HMAC of these values and a label, which names the side."""
+        """Return the HMAC of these values and a label. The label differs between the two sides."""
         return _mac(secret, label, self.run, str(self.node), self.node_nonce, self.main_nonce)
 
 

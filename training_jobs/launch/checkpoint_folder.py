@@ -46,7 +46,7 @@ class File(TypedDict):
 
 @dataclass(frozen=True)
 class Place:
-    """Node, local rank, attempt and restart of this process."""
+    """The node, local rank, attempt and restart of this process."""
 
     node: int
     nodes: int
@@ -69,7 +69,7 @@ class Place:
 
 
 class CheckpointFolder:
-    """One node's folder and its mirror. Only local rank 0 transfers files."""
+    """The checkpoint folder of one node and its copy in the run bucket. Only local rank 0 transfers files."""
 
     def __init__(self, url: str, path: Path, place: Place, keep: int) -> None:
         self.path, self._url, self._place, self._keep = path, f"{url}/folder", place, max(keep, 1)
@@ -79,7 +79,7 @@ class CheckpointFolder:
         self._uploaded: set[str] = set()  # digests of the last save that this attempt has uploaded
 
     def restore(self) -> None:
-        """Restore the files of the newest complete commit and delete other files. Every process calls this; local rank 0 does it."""
+        """Restore the newest complete commit and delete other files. Every process calls this; local rank 0 does the work."""
         done = self.path.with_name(f".{self.path.name}-restored-{self._place.attempt}-{self._place.restart}")
         if self._place.local_rank:
             _await(lambda: done.exists() or None, f"local rank 0 has not restored {self.path}")
@@ -157,7 +157,7 @@ class CheckpointFolder:
         return {}
 
     def _fetch(self, files: dict[str, File]) -> None:
-        """Make the folder hold these files and no others. Raises ValueError when one is missing or damaged."""
+        """Download missing files and delete all others. Raises ValueError if a file is missing or damaged in the run bucket."""
         self.path.mkdir(parents=True, exist_ok=True)
         for name in set(self._names()) - files.keys():
             (self.path / name).unlink()
@@ -186,7 +186,7 @@ class CheckpointFolder:
         return [(int(parts[1]), int(parts[2])) for parts in names if len(parts) == 3 and parts[1].isdigit() and parts[2].isdigit()]
 
     def _delete_old(self) -> None:
-        """Delete all but the newest `keep` commits, and the file contents that only deleted commits have."""
+        """Delete all except the newest `keep` commits, and file contents that no other commit uses."""
         found = sorted((commit for commit in self._commits() if commit[0] <= self._place.attempt), reverse=True)
         kept, dropped = (self._contents(part) for part in (found[: self._keep], found[self._keep :]))
         for commit in found[self._keep :]:

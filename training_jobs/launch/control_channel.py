@@ -94,7 +94,7 @@ class ControlChannel:
         return min(answers, key=lambda answer: answer[1], default=None if self._placement.rank else (0.0, 0.0))
 
     def all_exited(self) -> bool:
-        """Return whether every other node has exited or is lost. Also True if node 0 is lost, because it relays all messages."""
+        """Return whether every other node has exited or is lost. If node 0 is lost, return True, because it relays all messages."""
         finished = self.lost.keys() | self.exits.keys()
         return 0 in self.lost or len(finished - {self._placement.rank}) >= self._placement.nodes - 1
 

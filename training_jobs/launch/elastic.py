@@ -1,4 +1,4 @@
-"""Extends torch's elastic agent: fixed ranks, restarts in lockstep, final exit codes, the failed worker's last log lines.
+"""Extends torch's elastic agent: fixed ranks, all nodes restart together, final exit codes, last log lines of a failed worker.
 
 Only this module of launch imports torch at its top, so agent.py imports it inside a function.
 """
@@ -74,7 +74,7 @@ class LockstepRendezvous(RendezvousHandler):
 
     @property
     def use_agent_store(self) -> bool:
-        """Return True: all workers use the store in node 0's agent, and rank 0 opens none."""
+        """Return True: all workers use the store in node 0's agent, so rank 0 opens no store."""
         return True
 
     def _open_workers_store(self) -> int | None:
@@ -163,7 +163,7 @@ class RankOutput(DefaultLogsSpecs):
 
 
 class ElasticAgent(LocalElasticAgent):
-    """torch's local agent with lockstep restarts and final exit codes."""
+    """torch's local elastic agent with lockstep restarts and final exit codes."""
 
     def __init__(self, plan: AgentPlan, entrypoint: str, args: tuple[str, ...]) -> None:
         self._lockstep = LockstepRendezvous(plan)

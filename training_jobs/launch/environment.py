@@ -20,7 +20,7 @@ _NODE_COUNTS = {"MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "WORLD_SIZE", "RANK",
 def worker_environment(
     placement: NodePlacement, job: Job, attempt: int, run_url: str, stop_file: Path, report_file: Path
 ) -> dict[str, str]:
-    """Merge this process's environment, the job's `env` and secrets, and gpuyard's own variables. A job cannot replace the last."""
+    """Merge this process's environment, the job's `env` and secrets, and gpuyard's own variables. The last override the others."""
     inherited = {**{name: value for name, value in os.environ.items() if name not in _NODE_COUNTS}, **job["env"]}
     own = {
         "PYTHONPATH": os.pathsep.join(filter(None, [str(_IMPORT_ROOT), inherited.get("PYTHONPATH")])),

@@ -60,7 +60,7 @@ def lightning_callback(hook: Any, every: int) -> Any:
 
 
 class AccelerateRun:
-    """Saves and resumes an Accelerate script. `step`: number of steps done, at the start that of the newest save."""
+    """Saves and resumes an Accelerate script. `step`: number of steps done; it starts at the step of the newest save."""
 
     def __init__(self, hook: Any, accelerator: Any, every: int) -> None:
         self._hook, self._accelerator, self._every, self.step = hook, accelerator, every, 0

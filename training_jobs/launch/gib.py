@@ -15,7 +15,7 @@ _TIMEOUT_S = 60.0
 
 
 def gib_settings(transport: str | None, script: Path = SCRIPT) -> dict[str, str]:
-    """Return the NCCL variables that the plugin's own script sets. Returns {} for another transport, or where the image has no plugin.
+    """Return the NCCL variables that the plugin's own script sets. Empty for another transport, or if the image has no plugin.
 
     Google's samples source the script before NCCL starts: GoogleCloudPlatform/cluster-toolkit, examples/gke-a3-ultragpu (2026-06-25).
     """

@@ -56,7 +56,7 @@ FROM_MAIN = frozenset({"decision", "stop", "exit", "lost", "clock"})
 
 
 def encode(kind: str, node: int, content: Mapping[str, object]) -> bytes:
-    """Return a message as one line without its end."""
+    """Encode a message as one line, without a newline."""
     return json.dumps({"kind": kind, "node": node, **content}).encode()
 
 

@@ -188,7 +188,7 @@ class NodeAttempt:
             self._progress.set_phase(phase)
 
     def _write_result(self, own: AgentState, began: str) -> int:
-        """Write node-<rank>.json and return its exit code. Every node reports the job's first failure, even of another node."""
+        """Write node-<rank>.json and return the job's exit code. All nodes report the job's first failure."""
         first = job_result([own, *self._supervisor.other_results()])
         code = first.code or DONE
         stopped = self._stop_request.requested
@@ -206,7 +206,7 @@ class NodeAttempt:
 def job_result(results: list[AgentState]) -> AgentState:
     """Choose the job's result from the nodes' results. Every node chooses the same result.
 
-    The order: a bad configuration or slow fabric, the earliest failure, an interrupted node, success.
+    The first of these decides: a bad configuration or slow fabric, the earliest failure, an interrupted node, success.
     """
     failed = sorted((r for r in results if r.code != DONE), key=lambda r: (r.phase == "interrupted", r.changed_at))
     final = [result for result in failed if result.code in (BAD_CONFIG, FABRIC)]

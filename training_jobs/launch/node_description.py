@@ -1,4 +1,4 @@
-"""Describes a node in one line, with which the node's log of each attempt begins: host, address, ranks and GPUs."""
+"""Describes a node in one line: host, address, ranks and GPUs. This line begins the node's log of each attempt."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["describe_node"]
 
 
 def describe_node(placement: NodePlacement, job: Job, attempt: int) -> str:
-    """Return the description of this node. Ranks and nodes count from 0, as torchrun's do."""
+    """Return the description of this node. Ranks and nodes count from 0, as in torchrun."""
     parts = [f"host {socket.gethostname()} ({placement.address})", _ranks(placement, job), _gpus(list_gpus())]
     return f"attempt {attempt}: node {placement.rank} of {placement.nodes} on {', '.join(filter(None, parts))}"
 
@@ -28,7 +28,7 @@ def _ranks(placement: NodePlacement, job: Job) -> str:
 
 
 def _gpus(rows: list[GpuRow]) -> str:
-    """Return the number and the names of the GPUs, without those that a local pool or the service hides from this node."""
+    """Return the number and the names of the GPUs. GPUs that are hidden from this node do not count."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None and all(word.isdecimal() for word in visible.split(",")):
         rows = [row for row in rows if str(row["index"]) in visible.split(",")]

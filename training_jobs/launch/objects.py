@@ -84,7 +84,7 @@ def upload(url: str, path: Path) -> None:
 
 
 def download(url: str, path: Path) -> None:
-    """Copy an object to a file. Raises FileNotFoundError when it does not exist."""
+    """Download an object to a file. Raises FileNotFoundError if the object does not exist."""
     if is_local(url):
         shutil.copyfile(_path(url), path)
         return
@@ -107,7 +107,7 @@ def _path(url: str) -> Path:
 
 
 def _create_remote(url: str, data: bytes) -> bool:
-    """Put an object on the condition that it does not exist.
+    """Put an object if it does not exist. Returns False if it exists.
 
     If the answer to a successful put is lost, the client retries and finds its own object. Then the result is False although the object
     was created. For a claim of an attempt, one number stays unused.
@@ -136,7 +136,7 @@ def _create_remote(url: str, data: bytes) -> bool:
 
 
 def _require_conditional_put(fs: Any, url: str) -> None:
-    """Raise NodeExitError (64) for versions of s3fs, gcsfs and botocore that ignore the condition. Two claims could get one number."""
+    """Raise NodeExitError (64) for old packages that ignore the condition: two attempts could claim the same number."""
     package = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}.get(urlsplit(url).scheme)
     if package is None:
         return

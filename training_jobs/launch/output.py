@@ -1,4 +1,4 @@
-"""Copies the output of processes line by line, with bounded memory. The end of the output arrives within a bounded time.
+"""Copies the output of processes line by line, with limits on memory, and on the wait for the end of the output.
 
 It copies launch's own output, and the output of the job's command, of each rank, and of each node of a local pool.
 """
@@ -34,7 +34,7 @@ class LineSplitter:
         self._may_skip_newline = False  # the last line ended with a carriage return: a newline after it adds no line
 
     def feed(self, block: bytes) -> list[bytes]:
-        """Add a block of bytes. Returns the completed lines, and pieces of a line that is too long."""
+        """Add a block of bytes. Returns the lines that are complete, and pieces of a line that is too long."""
         if self._may_skip_newline:
             block = block.lstrip(b"\r")
             if not block:

@@ -1,4 +1,4 @@
-"""Starts a node's processes so that they die with launch, keeps their last lines of output, and kills their whole session."""
+"""Starts a node's processes, which die with launch. Keeps their last lines of output, and kills their descendants."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SHIM = str(Path(__file__).with_name("parent_death_shim.py"))
 
 
 def shim_command(parent: int) -> list[str]:
-    """Return a command prefix: a command with it is killed when the process `parent` dies."""
+    """Return a prefix for a command. The kernel then kills the command when the process `parent` dies."""
     return [sys.executable, "-I", "-S", _SHIM, str(parent)]
 
 

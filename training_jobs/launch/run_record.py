@@ -1,4 +1,4 @@
-"""Reads a submission from a run's record (run.json). Has types for the fields that a node uses."""
+"""Reads a submission from a run's record (run.json), and defines types for the fields that a node uses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["CheckpointSettings", "FabricFloor", "Job", "SubmissionRecord", "read
 
 
 class CheckpointSettings(TypedDict):
-    """How often a job saves, in seconds, and how many checkpoints it keeps."""
+    """Seconds between saves, and number of checkpoints to keep."""
 
     every_s: float
     keep: int
@@ -53,7 +53,7 @@ class SubmissionRecord(TypedDict):
 
 
 def read_submission(url: str, index: int, job_digest: str) -> SubmissionRecord:
-    """Read one submission from the record at `url`. Raises NodeExitError (64) if it is not there or has another digest.
+    """Read one submission from the record at `url`. Raises NodeExitError (64) if it is missing or has another digest.
 
     `job_digest` comes from the service's request. So a record that was changed after the submit is refused.
     """

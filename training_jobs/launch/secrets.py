@@ -56,7 +56,7 @@ def _aws(reference: str) -> str:
     parts = reference.split(":")
     if len(parts) != 7 or parts[2] != "secretsmanager" or parts[5] != "secret":
         raise ValueError(
-            f"got {reference}, allowed: arn:aws:secretsmanager:<region>:<account>:secret:<name>; keep one plain value per secret"
+            f"got {reference}, allowed: arn:aws:secretsmanager:<region>:<account>:secret:<name>; store each value as a secret of its own"
         )
     try:
         import boto3

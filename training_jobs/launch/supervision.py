@@ -23,7 +23,7 @@ _OTHER_EXITS_TIMEOUT_S = 45.0
 
 
 class Supervisor:
-    """Supervises one attempt on one node. `notice_s`: usual length of a preemption notice. `deadline`: time limit, monotonic clock."""
+    """Supervises one attempt on one node. `notice_s`: usual seconds of a preemption notice. `deadline`: time limit (monotonic clock)."""
 
     def __init__(
         self, channel: ControlChannel, stop_request: StopRequest, progress: ProgressWriter | None, notice_s: float, deadline: float
@@ -38,7 +38,7 @@ class Supervisor:
 
         If `update` returns True, the job's processes have ended. Then the wait ends, although the agent may still run.
 
-        If a stop is overdue, or another node exited, ends the process and raises NodeExitError (75).
+        If a stop is overdue, or another node has exited, kill the process and raise NodeExitError (75).
         """
         while process.return_code is None:
             self._channel.receive(0.1)

@@ -1,4 +1,4 @@
-"""Computes the remaining time limit of a submission on services that restart the limit with each restart (GPUYARD_LIMIT_S)."""
+"""Computes the remaining time of a submission on services that give each restart the full time limit (GPUYARD_LIMIT_S)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HEARTBEAT_S = 60.0
 
 
 def remaining_s(limit_s: float, run_url: str, submission: int, attempt: int, now: float) -> float:
-    """Return the seconds left of `limit_s` at the Unix time `now`. An earlier start without a recorded end counts a little too long."""
+    """Return the seconds left of `limit_s` at the Unix time `now`. Earlier starts without a recorded end count up to a minute more."""
     used = 0.0
     for number in range(max(1, attempt - _MOST_STARTS), attempt + 1):
         claim = _read_json(f"{run_url}/attempts/{number}.json")

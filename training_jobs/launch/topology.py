@@ -18,7 +18,7 @@ __all__ = ["SERVICES", "NodePlacement", "PlacementSource", "read_placement"]
 
 @dataclass(frozen=True)
 class NodePlacement:
-    """This node among the nodes of the job. `interface`: network interface for gloo and NCCL, None = they choose."""
+    """This node among the nodes of the job. `interface`: network interface for gloo and NCCL; None = their own choice."""
 
     rank: int
     nodes: int
@@ -90,7 +90,7 @@ def _sagemaker(env: Mapping[str, str]) -> NodePlacement:
 
 
 def _batch(env: Mapping[str, str]) -> NodePlacement:
-    """Read the variables of a multi-node parallel job. A job of one node has none. On the main node the main address is missing."""
+    """Read the variables of a multi-node parallel job. A job of one node has none of them. The main node has no main address."""
     port = int(env.get("GPUYARD_PORT", _PORT))
     if "AWS_BATCH_JOB_NUM_NODES" not in env:
         return NodePlacement(0, 1, "127.0.0.1", "127.0.0.1", port, None)

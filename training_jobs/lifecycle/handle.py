@@ -1,4 +1,4 @@
-"""RunHandle: a run's record and its service, with the conditional steps that move the run forward."""
+"""RunHandle: one run, with its record and its service, and the steps submit, refresh, resume and cancel."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _REFUSED = {QuotaError: Reason.QUOTA, CapacityError: Reason.CAPACITY}
 class RunHandle:
     """One run as last read from the journal.
 
-    Each step writes the record conditionally. It raises store.ChangedError when another process changed the record first.
+    Each step writes the record conditionally. If another process changed the record first, it raises store.ChangedError.
     """
 
     journal: Journal
@@ -51,12 +51,12 @@ class RunHandle:
     """The job's status from one call for many runs. The next `refresh` uses it instead of a call."""
 
     def save(self, record: RunRecord) -> None:
-        """Replace the record in the journal. Raises ChangedError when another process changed it first."""
+        """Replace the record in the journal. Raises ChangedError if another process changed it first."""
         self.tag = self.journal.replace(record, self.tag)
         self.record = record
 
     def refresh(self, *, enforce: bool = False) -> ServiceStatus:
-        """Query the service about the newest submission. When it has ended, record that, because services forget jobs.
+        """Query the service about the newest submission. If it has ended, record the end, because services forget jobs.
 
         `enforce` also cancels a job beyond its limits, and finishes a submit whose process died. Without `enforce` no job is started
         or stopped. Raises LostSightError when other processes keep changing the record.
@@ -88,10 +88,10 @@ class RunHandle:
 
     @property
     def age_s(self) -> float:
-        """Age of the record in seconds: time since it was written, or since this process first read it if that is longer.
+        """Age of the record in seconds: the time since it was written, or since this process first read it. The longer one counts.
 
-        The time since the write is too short if the writer's clock is ahead. If it is above a year, one of the clocks is wrong. Then
-        only the time since the first read counts, because a wrong clock must not end a job.
+        The time since the write is too short if the writer's clock is ahead. A time of more than a year means that a clock is wrong.
+        Then only the time since the first read counts, because a wrong clock must not end a job.
         """
         age, watched = self.clock() - self.record.last.written_at, self.elapsed() - self.seen_at
         return max(age, watched) if age < _YEAR_S else watched
@@ -119,9 +119,9 @@ class RunHandle:
         return answer or self.backend.status(self.job_id or "")
 
     def _enforce_limits(self, status: ServiceStatus) -> None:
-        """Cancel a job that waits or runs too long or restarts too often, if the service itself does not end it.
+        """Cancel a job that exceeds a limit which the service does not enforce: waiting time, run time or restarts.
 
-        The reason is written into the record before the service is called, so that every later reader reports the same end.
+        The reason is recorded before the service is called, so that every later reader reports the same end.
         """
         if self.record.last.cut is None and (cause := exceeded_limit(self.record, status, self.age_s)) is not None:
             self.save(self.record.with_last(cut=cause))
@@ -145,7 +145,7 @@ class RunHandle:
     def start(self) -> bool:
         """Submit the newest submission to the service and record its id.
 
-        When earlier attempts used up the time or cost limit, records the end instead and returns False.
+        If earlier attempts used up the time or cost limit, record the end and return False.
         """
         last = self.record.last
         if last.limit_s <= 0:
@@ -203,7 +203,7 @@ class RunHandle:
         return self.start_next(last.spec, Code(last.code_digest, last.code_url), fresh=False)
 
     def _derived(self) -> dict[str, object]:
-        """Compute again the fields of the newest submission that depend on its spec. The record's own values are not trusted."""
+        """Compute the fields of the newest submission that depend on its spec. The values in the record are not trusted."""
         last, before = self.record.last, self.record.current[:-1]
         code = Code(last.code_digest, last.code_url)
         who = self.backend.principal()
@@ -273,7 +273,7 @@ def make_submission(
     now: float,
     submitter: str | None = None,
 ) -> Submission:
-    """Return the next submission. The time and cost that the submissions in `before` used are subtracted from its limits."""
+    """Return the next submission. Its limits are reduced by the time and cost that the submissions in `before` used."""
     ran = [earlier.ended.ran_s if earlier.ended else 0.0 for earlier in before]
     usd = sum(cost_usd(target, earlier.spec.nodes, seconds) or 0.0 for earlier, seconds in zip(before, ran, strict=True))
     limit_s, reason = time_limit(spec, target, sum(ran), usd)

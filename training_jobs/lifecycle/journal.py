@@ -36,7 +36,7 @@ class _Model(BaseModel):
 
 
 class SubmissionEnd(_Model):
-    """How a submission ended, as its service reported it. Kept in the record, because services forget jobs."""
+    """The end of a submission, as reported by its service. It is kept in the record, because services forget jobs."""
 
     state: State
     reason: Reason | None
@@ -49,7 +49,7 @@ class SubmissionEnd(_Model):
 
     @property
     def ran_s(self) -> float:
-        """The seconds for which its nodes were allocated."""
+        """The seconds in which its nodes were allocated."""
         return 0.0 if self.started_at is None else max(0.0, self.ended_at - self.started_at)
 
 
@@ -67,7 +67,7 @@ class Submission(_Model):
     paid_starts: int | None = Field(None, description="starts of limit_s seconds that the cost limit pays for; null = no cost limit")
     fresh: bool = Field(description="whether time limit and retry counts are reset: true for the first submission and for each --retry")
     written_at: _Time = Field(description="Unix time at which the record was last written before the service call")
-    submitter: str | None = Field(None, max_length=512, description="who submitted it, as the submitter's own credentials say")
+    submitter: str | None = Field(None, max_length=512, description="identity of the submitter, from its own credentials")
     nonce: str = Field("", description="random part of the job's name at the service; empty in records of gpuyard 0.1")
     service_id: str | None = Field(None, description="the service's id of the job; null = recorded, not yet submitted")
     cut: Reason | None = Field(None, description="limit for which gpuyard cancels the job; written before the service is called")
@@ -98,12 +98,12 @@ class RunRecord(_Model):
         return self.submissions[first:]
 
     def with_last(self, **changes: Any) -> RunRecord:
-        """Return the record with fields of its newest submission changed."""
+        """Return a copy of the record with changed fields of its newest submission."""
         changed = self.last.model_copy(update=changes)
         return self.model_copy(update={"submissions": (*self.submissions[:-1], changed)})
 
     def with_next(self, submission: Submission) -> RunRecord:
-        """Return the record with one more submission."""
+        """Return a copy of the record with one more submission."""
         return self.model_copy(update={"submissions": (*self.submissions, submission)})
 
 
@@ -115,21 +115,21 @@ class Journal:
         self._store = open_store(run_bucket)
 
     def create(self, record: RunRecord) -> str | None:
-        """Create a record. Returns its tag, or None when the run exists already."""
+        """Create a record. Returns its tag, or None if the run exists already."""
         try:
             return self._store.create(record_path(record.run_id), _dump(record))
         except ExistsError:
             return None
 
     def find(self, run_id: str) -> tuple[RunRecord, str] | None:
-        """Return a record and its tag, or None when there is no such run. Raises UsageError for a damaged or newer record."""
+        """Return a record and its tag; None if the run does not exist. Raises UsageError for a damaged or newer record."""
         found = self._store.read(record_path(run_id)) if is_run_id(run_id) else None
         if found is None:
             return None
         try:
             data = json.loads(found[0])
             if data["version"] > VERSION:
-                raise UsageError(f"run {run_id} was written by a newer gpuyard; upgrade gpuyard here")
+                raise UsageError(f"run {run_id} was written by a newer gpuyard; upgrade gpuyard on this machine")
             record = RunRecord.model_validate(data, context=RECORDED)
             if record.run_id != run_id:
                 raise UsageError(f"{self.url}/{record_path(run_id)} is the record of another run: {record.run_id[:200]!r}")
@@ -141,7 +141,7 @@ class Journal:
             raise UsageError(f"{self.url}/{record_path(run_id)} is not a valid run record") from None
 
     def get(self, run_id: str) -> tuple[RunRecord, str]:
-        """Return a record and its tag. Raises NotFoundError with the most similar run id."""
+        """Return a record and its tag. Raises NotFoundError, which suggests the most similar run id."""
         found = self.find(run_id)
         if found is None:
             hint = did_you_mean(run_id, self.run_ids()) or "`gpuyard list` shows the runs"
@@ -149,7 +149,7 @@ class Journal:
         return found
 
     def replace(self, record: RunRecord, tag: str) -> str:
-        """Replace a record and return its new tag. Raises store.ChangedError when another process replaced it first."""
+        """Replace a record and return its new tag. Raises store.ChangedError if another process replaced it first."""
         return self._store.replace(record_path(record.run_id), _dump(record), tag)
 
     def run_ids(self) -> list[str]:
@@ -161,7 +161,7 @@ class Journal:
         return attempt_numbers(self._store.names(attempts_path(run_id), MOST_CLAIMS))
 
     def document(self, run_id: str, path: str) -> dict[str, object] | None:
-        """Return a JSON object that a node wrote below the run's folder. None when it is missing, incomplete or too large."""
+        """Return a JSON object that a node wrote below the run's folder. None if it is missing, incomplete or too large."""
         try:
             found = self._store.read(f"{run_path(run_id)}/{path}", MAX_BYTES)
         except UnreadableError:

@@ -33,7 +33,7 @@ def exceeded_limit(record: RunRecord, status: ServiceStatus, age_s: float) -> Re
 
 
 def explain_cut(record: RunRecord, status: ServiceStatus, age_s: float) -> ServiceStatus:
-    """Add the exceeded limit to the status of a job. For a job that gpuyard cancelled, also set its state and reason."""
+    """Explain an exceeded limit in a job's status. If gpuyard has cancelled the job, also set state and reason."""
     cut = record.last.cut
     if cut is None:
         exceeded = exceeded_limit(record, status, age_s)

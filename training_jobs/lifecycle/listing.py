@@ -24,8 +24,8 @@ _OnDamaged = Callable[[str], None]
 def list_statuses(journal: Journal, handle_of: _HandleOf, on_damaged: _OnDamaged) -> list[RunStatus]:
     """Return the status of each run for which `handle_of` returns a handle.
 
-    A record that cannot be read is left out and reported to `on_damaged`. A run whose service cannot be queried is UNKNOWN and
-    reported too, so that one service that is down does not hide the others. Raises the bucket's error when no record can be read.
+    A record that cannot be read is left out and reported to `on_damaged`. If a service cannot be queried, its runs are UNKNOWN and
+    reported too, and the other runs are still listed. Raises the bucket's error if no record can be read.
     """
     unread: list[GpuyardError] = []
     workers = 1 if journal.url.startswith("file:") else _CONCURRENT_READS

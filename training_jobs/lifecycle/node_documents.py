@@ -55,7 +55,7 @@ class NoDocuments:
 
 
 class ReadOnce:
-    """A cache for one status: each document is read at most once, because every read is a call of the cloud."""
+    """A cache for one status: each document is read at most once, because in a cloud bucket every read is a request."""
 
     def __init__(self, source: NodeDocuments) -> None:
         self._source, self.url, self._documents = source, source.url, dict[tuple[str, str], dict[str, object] | None]()
@@ -65,7 +65,7 @@ class ReadOnce:
         return self._source.claims(run_id)
 
     def document(self, run_id: str, path: str) -> dict[str, object] | None:
-        """Return a document, from the cache when it was read before."""
+        """Return a document. If it was read before, return the cached document."""
         if (run_id, path) not in self._documents:
             self._documents[run_id, path] = self._source.document(run_id, path)
         return self._documents[run_id, path]
@@ -108,7 +108,7 @@ class NodeResult(BaseModel):
     tail: list[str] = Field(default_factory=list)
 
     def shown_tail(self) -> list[str]:
-        """Return the last lines of the log, each cut to a length that fits a status."""
+        """Return the last lines of the log. Long lines are cut, to fit into a status."""
         return [text[:_TAIL_WIDTH] for text in self.tail[-_TAIL_LINES:]]
 
 
@@ -127,14 +127,14 @@ class Preflight(BaseModel):
 
     @classmethod
     def from_document(cls, data: Mapping[str, object] | None) -> Preflight:
-        """Parse preflight.json. Its key `checks` contains the all-reduce measurement."""
+        """Create from the content of preflight.json, which has the all-reduce under `checks`."""
         checks = (data or {}).get("checks")
         measured = checks.get("all_reduce") if isinstance(checks, Mapping) else None
         return read_fitting(cls, data).model_copy(update={"all_reduce": read_fitting(_AllReduce, measured)})
 
 
 def readable_claims(documents: NodeDocuments, run_id: str) -> tuple[list[int], str | None]:
-    """Return the attempt numbers that nodes claimed. If their folder cannot be listed: none, and a text that says why."""
+    """Return the attempt numbers that nodes claimed. If the folder cannot be listed, return none and the reason as text."""
     try:
         return documents.claims(run_id), None
     except UnreadableError as error:

@@ -1,4 +1,4 @@
-"""Wait for a run's end: poll with back-off, continue through outages, and never report an unreachable service as an end."""
+"""Wait for a run's end: poll with back-off and continue through outages. An unreachable service never counts as an end."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ TAKE_OVER_AFTER_S = 60.0
 
 
 class Action(Enum):
-    """The action of a submit for an existing run."""
+    """What a submit does with an existing run."""
 
     ADOPT = "adopt"
     POLL = "poll"
@@ -61,7 +61,7 @@ def decide(
     if emptied:
         raise ConflictError(
             f"run {record.run_id} succeeded, but its folder {run_path(record.run_id)}/ was removed from the run bucket; to run the job "
-            f"again use {'another key' if record.request_key else '--again'}, or remove {record_path(record.run_id)} too"
+            f"again use {'another --request-key' if record.request_key else '--again'}, or remove {record_path(record.run_id)} too"
         )
     if status is None:
         return (
@@ -72,13 +72,13 @@ def decide(
     if status.state is State.STOPPED:
         return Choice(Action.NEXT, "resumed from the newest checkpoint")
     if status.state in {State.FAILED, State.CANCELLED}:
-        hint = "--retry starts the next attempt" + ("" if record.request_key else ", --again a new run")
+        hint = "--retry starts the next attempt" + ("" if record.request_key else ", --again starts a new run")
         return Choice(Action.ADOPT, f"adopted: it is {status.state} ({status.reason or 'on request'}); {hint}")
     return Choice(Action.ADOPT, f"adopted: it is {status.state}")
 
 
 def stranger(submitter: str | None, own: str | None) -> str:
-    """Return the end of a note that names the submitter of an existing run if it is not this process's own principal."""
+    """Return a text that names the submitter of an existing run; empty if it is this process's own identity."""
     return "" if submitter == own else f"; the run was submitted by {submitter or 'an unknown principal'}"
 
 
@@ -99,9 +99,9 @@ _GROUPS = {Reason.PREEMPTED: "preempted", Reason.INFRA: "infra", Reason.FABRIC: 
 
 
 def has_retry_left(record: RunRecord, reason: Reason | None, restarts: Sequence[Reason] = ()) -> bool:
-    """Return whether `retries` still allows a new attempt after an end for this reason.
+    """Return whether `retries` allows another attempt after an end for this reason.
 
-    Restarts by the service count too. `restarts`: restarts of the newest submission, until its end is recorded.
+    Restarts by the service count too. `restarts`: restarts of the newest submission, if its end is not recorded yet.
     """
     if reason not in _GROUPS:
         return False

@@ -92,7 +92,7 @@ def _claimed_at(journal: NodeDocuments, record: RunRecord, number: int) -> float
 def _restarted(
     journal: NodeDocuments, record: RunRecord, number: int, reason: Reason | None, submitted_at: float, started_at: float | None
 ) -> Attempt:
-    """Return an attempt that ended because the service restarted the nodes. Its end is the one that node 0 recorded, if any."""
+    """Return an attempt that ended because the service restarted the nodes. Its end comes from node 0's record, if there is one."""
     progress, result = _progress(journal, record, number), _node_result(journal, record, number, 0)
     return Attempt(
         attempt=number,
@@ -155,7 +155,7 @@ def _fabric(preflight: Preflight) -> FabricVerdict:
 
 
 def _cost(record: RunRecord, answers: Sequence[ServiceStatus], target: JobTarget, now: float) -> Cost:
-    """Return the cost so far. It is an upper bound: each submission counts from its first start to its end, pauses included."""
+    """Return the cost so far. It is an upper bound: each submission counts from its first start to its end, including pauses."""
     hours = 0.0
     for submission, status in zip(record.submissions, answers, strict=True):
         if status.started_at is not None:

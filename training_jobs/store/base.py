@@ -35,20 +35,20 @@ class UnreadableError(UsageError):
 
 
 def bounded(found: Iterable[_T], most: int | None, place: str) -> Iterator[_T]:
-    """Yield the entries of a listing. Raises UnreadableError for more than `most`."""
+    """Yield the entries of a listing. Raises UnreadableError for more than `most` entries."""
     for number, entry in enumerate(found, 1):
         require_at_most(most, number, place)
         yield entry
 
 
 def require_at_most(most: int | None, number: int, place: str) -> None:
-    """Raise UnreadableError for a listing of more than `most` entries; `number` of them were read."""
+    """Raise UnreadableError if `number`, the entries of a listing so far, is above `most`."""
     if most is not None and number > most:
         raise UnreadableError(f"{place}/ was not listed: more than {most:,} objects")
 
 
 class Store(Protocol):
-    """A bucket. Paths are relative to its root. A tag is opaque and changes with the content."""
+    """An object store: one bucket. Paths are relative to its root. A tag identifies a version of an object."""
 
     def create(self, path: str, data: bytes) -> str:
         """Write a new object and return its tag. Raises ExistsError."""
@@ -63,13 +63,13 @@ class Store(Protocol):
         """Return whether the object exists."""
 
     def names(self, folder: str, most: int | None = None) -> list[str]:
-        """Return the names directly in a folder, sorted; empty when there is no such folder.
+        """Return the names directly in a folder, sorted; empty if the folder does not exist.
 
         Raises UnreadableError for more than `most` entries.
         """
 
     def download(self, folder: str, into: Path, on_left_out: OnLeftOut = ignore_left_out) -> list[str]:
-        """Copy everything below a folder, but no links. Returns the relative paths that were written.
+        """Copy all files below a folder to `into`, without links. Returns the relative paths that were written.
 
         Raises UnreadableError for more than MAX_DOWNLOADS objects.
         """

@@ -31,9 +31,9 @@ _SCOPE = "https://storage.azure.com/.default"
 
 
 class BlobStore(PrefixedStore):
-    """One container, or everything below a prefix of one.
+    """A container, or a folder in it.
 
-    Raises AuthError, QuotaError or NotFoundError (no such container) for what Azure refuses, and LostSightError while Azure does not
+    Raises AuthError, QuotaError or NotFoundError (no such container) if Azure refuses a request, and LostSightError if Azure does not
     answer.
     """
 
@@ -81,10 +81,10 @@ class BlobStore(PrefixedStore):
         return sorted(found - {""})  # "" is the object that some tools create for an empty folder
 
     def _put(self, path: str, data: bytes, lost_race: type[Exception], **condition: Any) -> str:
-        """Make a conditional PUT that only one of many writers wins; the others raise `lost_race`.
+        """Make a conditional PUT. If another writer was first, raise `lost_race`.
 
-        The client repeats a PUT whose answer was lost. If the first PUT had succeeded, the second one fails its condition because of the
-        client's own object. A random mark in the object's metadata shows which writer created it.
+        The client repeats a PUT whose answer was lost. If the first PUT had succeeded, the second PUT fails its condition. A random mark
+        in the object's metadata then shows that this writer created it.
         """
         mark, retries = secrets.token_hex(8), []
         with self._translated(path, "write") as client:
@@ -115,7 +115,7 @@ class BlobStore(PrefixedStore):
         return (str(entry.name) for entry in entries if not _is_folder(entry))
 
     def _copy(self, client: Client, key: str, target: Path) -> bool:
-        """Download an object; the client splits large ones into parts."""
+        """Download an object. The client splits a large object into parts."""
         try:
             answer = client.download_blob(key)
         except service_error() as error:
@@ -136,7 +136,7 @@ class BlobStore(PrefixedStore):
 
 @functools.cache
 def client(account: str) -> Client:
-    """Return this process's client of a storage account, with the default credential; never an account key."""
+    """Return this process's client of a storage account, with the default credential, never an account key."""
     from azure.core.pipeline.transport import RequestsTransport
     from azure.storage.blob import BlobServiceClient, ExponentialRetry
     from requests import Session

@@ -27,9 +27,9 @@ _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 
 
 class GcsStore(PrefixedStore):
-    """One bucket, or everything below a prefix of one.
+    """A bucket, or a folder in it.
 
-    Raises AuthError, QuotaError or NotFoundError (no such bucket) for what GCS refuses, and LostSightError while GCS does not answer.
+    Raises AuthError, QuotaError or NotFoundError (no such bucket) if GCS refuses a request, and LostSightError if GCS does not answer.
     """
 
     def __init__(self, url: str) -> None:
@@ -41,7 +41,7 @@ class GcsStore(PrefixedStore):
         return self._put(path, data, ExistsError, 0)
 
     def read(self, path: str, most: int = MAX_OBJECT_BYTES) -> tuple[bytes, str] | None:
-        """Make one download. Its answer has the generation."""
+        """Make one download. The response contains the generation."""
         with self._translated(path, "read") as client:
             blob = client.bucket(self._bucket).blob(self._key(path))
             content = _Bounded(f"{self._url}/{self._key(path)}", most)
@@ -74,10 +74,10 @@ class GcsStore(PrefixedStore):
         return client.list_blobs(self._bucket, prefix=prefix, timeout=_TIMEOUT_S, retry=_retry(), **options)
 
     def _put(self, path: str, data: bytes, lost_race: type[Exception], generation: int) -> str:
-        """Make a conditional upload that only one of many writers wins; the others raise `lost_race`.
+        """Make a conditional upload. If another writer was first, raise `lost_race`.
 
-        The client repeats an upload whose answer was lost. If the first upload had succeeded, the second one fails its condition because
-        of the client's own object. A random mark in the object's metadata shows which writer created it.
+        The client repeats an upload whose answer was lost. If the first upload had succeeded, the second upload fails its condition. A
+        random mark in the object's metadata then shows that this writer created it.
         """
         mark = secrets.token_hex(8)
         with self._translated(path, "write") as client:

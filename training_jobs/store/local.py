@@ -23,9 +23,9 @@ __all__ = ["LocalStore", "open_regular_file", "read_regular_file", "translate_os
 
 
 class LocalStore:
-    """One folder.
+    """A store in one folder.
 
-    Raises AuthError for a folder without write permission, and QuotaError when the disk is full.
+    Raises AuthError for a folder without write permission, and QuotaError if the disk is full.
     """
 
     def __init__(self, url: str) -> None:
@@ -128,7 +128,7 @@ def read_regular_file(path: Path, most: int = MAX_OBJECT_BYTES) -> bytes:
 
 
 def _copy(path: Path, into: Path, name: str) -> bool:
-    """Copy one file. Returns False when it was deleted in the meantime."""
+    """Copy one file. Returns False if it was deleted meanwhile."""
 
     def write(target: Path) -> bool:
         try:
@@ -182,7 +182,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def translate_os_errors(path: Path, verb: str = "write") -> Iterator[None]:
-    """Turn OSErrors inside the context into GpuyardErrors such as `cannot <verb> <path>`."""
+    """Convert OSErrors inside the context to GpuyardErrors such as `cannot <verb> <path>`."""
     try:
         yield
     except OSError as error:

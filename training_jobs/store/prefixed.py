@@ -22,7 +22,7 @@ ObjectHead: TypeAlias = Any  # an object's metadata as the SDK returns it
 
 
 class PrefixedStore(ABC):
-    """One bucket, or everything below a prefix of one. A subclass adds its client, its conditional write and its error table."""
+    """A bucket, or a folder in it. A subclass adds its client, its conditional write and its error table."""
 
     def __init__(self, bucket_url: str, prefix: str) -> None:
         """`prefix` is the path of the store's URL."""
@@ -63,15 +63,15 @@ class PrefixedStore(ABC):
 
     @abstractmethod
     def _keys(self, client: Client, start: str) -> Iterator[str]:
-        """Return the keys with a prefix, without those of folders."""
+        """Return the keys that begin with `start`, without the keys of folders."""
 
     @abstractmethod
     def _copy(self, client: Client, key: str, target: Path) -> bool:
-        """Download an object into a file. Returns False when it was deleted."""
+        """Download an object to a file. Returns False if the object was deleted."""
 
 
 def bucket_and_prefix(url: str) -> tuple[str, str]:
-    """Return the bucket and the path of a scheme://bucket URL. Raises UsageError for any other URL."""
+    """Split a URL scheme://bucket/path into bucket and path. Raises UsageError for any other URL."""
     parts = urlsplit(url)
     if not parts.netloc or parts.query or parts.fragment or "@" in parts.netloc:
         forms = f"{parts.scheme}://bucket or {parts.scheme}://bucket/prefix"

@@ -26,9 +26,9 @@ _WRITER = "gpuyard-writer"
 
 
 class S3Store(PrefixedStore):
-    """One bucket, or everything below a prefix of one.
+    """A bucket, or a folder in it.
 
-    Raises AuthError, QuotaError or NotFoundError (no such bucket) for what S3 refuses, and LostSightError while S3 does not answer.
+    Raises AuthError, QuotaError or NotFoundError (no such bucket) if S3 refuses a request, and LostSightError if S3 does not answer.
     """
 
     def __init__(self, url: str) -> None:
@@ -67,10 +67,10 @@ class S3Store(PrefixedStore):
         return sorted(found - {""})  # "" is the object that consoles create for an empty folder
 
     def _put(self, path: str, data: bytes, lost_race: type[Exception], **condition: str) -> str:
-        """Make a conditional PUT that only one of many writers wins; the others raise `lost_race`.
+        """Make a conditional PUT. If another writer was first, raise `lost_race`.
 
-        The client repeats a PUT whose answer was lost. If the first PUT had succeeded, the second one fails its condition because of the
-        client's own object. A random mark in the object's metadata shows which writer created it.
+        The client repeats a PUT whose answer was lost. If the first PUT had succeeded, the second PUT fails its condition. A random mark
+        in the object's metadata then shows that this writer created it.
         """
         mark = secrets.token_hex(8)
         with self._translated(path, "write") as client:
@@ -106,7 +106,7 @@ class S3Store(PrefixedStore):
         return (entry["Key"] for page in pages for entry in page.get("Contents", ()) if not entry["Key"].endswith("/"))
 
     def _copy(self, client: Client, key: str, target: Path) -> bool:
-        """Download an object; boto3 splits large ones into parts."""
+        """Download an object. boto3 splits a large object into parts."""
         try:
             client.download_file(self._bucket, key, str(target))
         except service_error() as error:
@@ -126,7 +126,7 @@ class S3Store(PrefixedStore):
 
 
 def _level(page: Json) -> Iterator[str]:
-    """Yield the keys and the common prefixes of a page of a listing."""
+    """Yield the keys and common prefixes of one page of a listing."""
     yield from (entry["Key"] for entry in page.get("Contents", ()))
     yield from (entry["Prefix"] for entry in page.get("CommonPrefixes", ()))
 

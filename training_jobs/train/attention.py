@@ -38,7 +38,7 @@ def document_mask(documents: Tensor, flex: bool) -> Mask:
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None) -> Tensor:
-    """Return causal attention. Keys and values may have fewer heads than queries."""
+    """Compute causal attention. Keys and values may have fewer heads than queries."""
     grouped = q.shape[1] != k.shape[1]
     if mask is None:
         return functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)

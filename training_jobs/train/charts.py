@@ -39,7 +39,7 @@ def loss_curve(points: list[Figures], marks: dict[str, float], title: str) -> by
 
 
 def confusion_matrix(matrix: list[list[int]], classes: list[str]) -> bytes | None:
-    """Draw a confusion matrix: rows are the actual classes, columns the predicted ones. Returns None without matplotlib."""
+    """Draw a confusion matrix: rows are actual classes, columns are predicted classes. Returns None without matplotlib."""
     side = min(3 + 0.4 * len(matrix), 20)
     figure, axes = _figure(side, side)
     if figure is None:

@@ -43,7 +43,7 @@ _THREADS = 4
 
 
 class StorageError(Exception):
-    """Storage failed; earlier checkpoints are intact."""
+    """Storage failed. Earlier checkpoints are intact."""
 
     def __init__(self, step: int, reason: str) -> None:
         super().__init__(f"cannot save step {step}: {reason}")

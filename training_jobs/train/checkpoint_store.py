@@ -64,7 +64,7 @@ class CheckpointStore:
         return bool(marker["files"]) and marker.get("attempt") == commit.attempt
 
     def committed(self) -> list[Commit]:
-        """Return the committed checkpoints, best first."""
+        """Return the committed checkpoints: highest attempt first, then highest step."""
         found = []
         for step, name in self._entries():
             if (number := _MARKER.fullmatch(name)) is not None:

@@ -1,4 +1,4 @@
-"""Training text that needs no download: the source files of Python's standard library, split by file. It is equal on all ranks."""
+"""Training text that needs no download: the source files of Python's standard library, split by file. All ranks get the same text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LEFT_OUT = {"site-packages", "dist-packages", "__pycache__", "test", "tests", "
 
 @dataclass(frozen=True)
 class Corpus:
-    """The bytes to train on, and the bytes of other files to validate on."""
+    """The bytes for training, and bytes of other files for validation."""
 
     train: Bytes
     validation: Bytes
@@ -42,7 +42,7 @@ def load(corpus_bytes: int, val_bytes: int) -> Corpus:
 
 
 def _files(root: Path) -> list[str]:
-    """List the files in an order that is the same on every machine: by digests of their paths."""
+    """List the files, sorted by digests of their paths. So the order is the same on every machine."""
     found = []
     for folder, folders, files in os.walk(root):
         folders[:] = [name for name in folders if name not in _LEFT_OUT]

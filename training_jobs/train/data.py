@@ -117,7 +117,7 @@ class TokenWindows:
 
 
 class ImageBatches:
-    """Images and labels of a split, in a new order each epoch."""
+    """Images and labels of a split. Each epoch has a new order."""
 
     def __init__(self, split: Split, seed: int, shift: int) -> None:
         self._split, self._seed, self._shift = split, seed, shift
@@ -135,7 +135,7 @@ class ImageBatches:
 
     @property
     def count(self) -> int:
-        """The number of images of the split."""
+        """The number of images in the split."""
         return sum(self._split.sizes)
 
     def part(self, first: int, last: int) -> tuple[npt.NDArray[np.uint8], Ints]:

@@ -32,7 +32,7 @@ _CARD_FIELDS = (
 
 
 def write(output: Output, config: Config, data: Dataset, found: Figures, weights: dict[str, Tensor]) -> None:
-    """Write the export below `model/`. Raises OSError."""
+    """Write the model's files below `model/`. Raises OSError."""
     index = asdict(data.index) | {"splits": {}}
     output.write("model/model.safetensors", tensor_file.encode(weights, {"format": "pt"}))
     output.write("model/config.json", json.dumps({"version": 1, "config": asdict(config), "index": index}, indent=1))

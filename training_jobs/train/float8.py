@@ -1,7 +1,7 @@
 """Multiplies a large model's matrices in float8 with torchao: `float8=tensorwise` or `rowwise`.
 
 No GPU was available: a test uses a stand-in, and the speed is not measured. Sources: torchao's float8 README, and experience of
-torchtitan and nanochat: tensorwise makes models from 1B on 17 to 28 % faster, and smaller models slower (2026-07).
+torchtitan and nanochat: with tensorwise, models of 1B and more are 17 to 28 % faster, and smaller models slower (2026-07).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def check_float8(config: Config, parameters: int, device: torch.device) -> None:
     if config.compile == "off" or config.precision != "bf16":
         raise ConfigError(f"float8: got {config.float8}, which needs compile=on and precision=bf16; fix: float8=off")
     if parameters < _LEAST_PARAMETERS:
-        raise ConfigError(f"float8: got {config.float8} for {parameters / 1e9:.2f}B parameters, allowed: from 1B on; fix: float8=off")
+        raise ConfigError(f"float8: got {config.float8} for {parameters / 1e9:.2f}B parameters, allowed: 1B or more; fix: float8=off")
 
 
 def convert_to_float8(model: nn.Module, config: Config) -> None:

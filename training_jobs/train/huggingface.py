@@ -34,7 +34,7 @@ _DTYPES = {name: dtype for dtype, name in tensor_file.DTYPES.items()}
 
 
 class _Entry(TypedDict):
-    """Location of a tensor: the file and the range of its bytes."""
+    """The location of a tensor: its file and byte range."""
 
     file: str
     dtype: str
@@ -125,7 +125,7 @@ def load_weights(url: str, model: nn.Module) -> None:
 
 
 def _table(fs: Any, root: str) -> Iterator[tuple[str, _Entry]]:
-    """Yield every tensor of the folder by its name, from the headers of its files."""
+    """Yield the name and location of every tensor in the folder, from the headers of its files."""
     if fs.exists(f"{root}/model.safetensors.index.json"):
         files = sorted(set(json.loads(fs.cat_file(f"{root}/model.safetensors.index.json"))["weight_map"].values()))
     else:

@@ -17,7 +17,7 @@ from .model import LanguageModel, recomputed, rotate
 
 
 class Llama(LanguageModel):
-    """Maps tokens and next tokens to the sum of the losses. The vocabulary is not padded, because loaded weights have no such rows."""
+    """Maps tokens and next tokens to the sum of the losses. The vocabulary is not padded, because Hugging Face weights have no padding."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -92,7 +92,7 @@ def head_width(config: Config) -> int:
 
 
 def ffn(config: Config) -> int:
-    """Return the inner width of the feed-forward part: by default 8/3 of the model's, rounded up to a multiple of 128."""
+    """Return the inner width of the feed-forward layer. Default: 8/3 of the model's width, rounded up to a multiple of 128."""
     return config.ffn or -(-8 * config.width // 3 // 128) * 128
 
 

@@ -1,4 +1,4 @@
-"""The training loop: steps, stop votes in the loss's all-reduce, logging, validation and checkpoints."""
+"""The training loop: steps, votes for a stop, logging, validation and checkpoints."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ class Trainer:
             print(text, flush=True)
 
     def _one_step(self) -> None:
-        """Run one step: accumulate the gradients of the batch's parts, clip them, update once, and cast the votes."""
+        """Run one step: accumulate and clip the gradients, update the weights, and start the votes."""
         state, config = self.state, self.config
         inputs, targets = self._prefetcher.get(state.step)
         size = config.micro or len(inputs)
@@ -161,7 +161,7 @@ class Trainer:
 
     def _check_finite(self, norm: Tensor) -> None:
         """Stop if the gradients are not finite. On a GPU the check runs on the device, so the host does not wait."""
-        message = f"step {self.state.step + 1}: the gradients are not finite; fix: a lower lr=, or inspect the data of this step"
+        message = f"step {self.state.step + 1}: the gradients are not finite; fix: use a lower lr=, or inspect the data of this step"
         if norm.device.type == "cuda":
             torch._assert_async(torch.isfinite(norm), message)
         elif not torch.isfinite(norm):

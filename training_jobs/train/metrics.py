@@ -81,7 +81,7 @@ class Output:
 
 
 class MetricsLog:
-    """The lines of metrics.jsonl. A resumed run continues after its checkpoint's step, and evaluates that step once more."""
+    """The lines of metrics.jsonl. A resumed run continues after its checkpoint's step, and validates this step again."""
 
     def __init__(self, output: Output, step: int, active: bool, sinks: Sequence[SafeSink] = ()) -> None:
         self._output, self._active, self._written_at = output, active, time.monotonic()

@@ -98,7 +98,7 @@ class Gpt(LanguageModel):
         """Return a parameter's initial standard deviation; None = all ones.
 
         Projections back to the residual stream start at zero. The head starts with logits of variance 1/4 at any width, so the
-        first loss is ln(vocabulary) + 1/8. A head tied to the embedding would give each token its own logit of std x width.
+        first loss is ln(vocabulary) + 1/8. If the head were the embedding, each token's own logit would be std x width.
         """
         if "norm" in name:
             return None
@@ -170,14 +170,14 @@ def chunked_loss(x: Tensor, weight: Tensor, targets: Tensor, smoothing: float = 
     """Return the sum of the cross-entropies in fp32 without storing the whole matrix of logits.
 
     torch's linear_cross_entropy is not used, because it sums in the input's type, and bf16 has about three decimal digits. With
-    reduction="none" it computes the head's product twice.
+    reduction="none" it computes the product with the output matrix twice.
     """
     total: Tensor = _ChunkedLoss.apply(x, weight, targets, smoothing, torch.is_grad_enabled(), between or loss_and_slope)
     return total
 
 
 class _ChunkedLoss(torch.autograd.Function):
-    """Compute the loss and its gradients in chunks of tokens. In all it needs three matrix products of the head's size."""
+    """Compute the loss and its gradients in chunks of tokens. All chunks together cost three products with the output matrix."""
 
     @staticmethod
     def forward(

@@ -1,4 +1,4 @@
-"""Distributes a model over the ranks: single, replicated (DDP), sharded (FSDP2), or sharded per node and replicated (HSDP)."""
+"""Distributes a model over the ranks: single rank, DDP (replicated), FSDP2 (sharded), HSDP (sharded in each node)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def choose_strategy(strategy: str, parameters: int, memory: int | None, world: i
     if memory is None:
         return "ddp", "no GPU"
     needs, has = parameters * _STATE_BYTES, memory * _MEMORY_SHARE
-    size = f"{needs / 2**30:.1f} GiB of weights, gradients and moments, {has / 2**30:.1f} GiB for them per device"
+    size = f"{needs / 2**30:.1f} GiB of weights, gradients and moments, {has / 2**30:.1f} GiB available per device"
     if needs <= has:
         return "ddp", f"fits one device: {size}"
     if world > local_world > 1 and world % local_world == 0 and needs / local_world <= has:
@@ -73,7 +73,7 @@ def resolve_auto(config: Config, ranks: RankInfo, parameters: int) -> tuple[Conf
 
 
 def _choose_precision(precision: str, device: torch.device) -> tuple[str, str]:
-    """Choose the precision. Returns it, with the reason if it is not bf16 on a GPU: V100 and T4 emulate bf16 slowly."""
+    """Choose the precision. If a GPU does not get bf16, also return the reason: V100 and T4 emulate bf16 slowly."""
     if device.type != "cuda" or precision == "fp32":
         return ("fp32" if precision == "auto" else precision), ""
     if torch.cuda.is_bf16_supported(including_emulation=False):
@@ -121,7 +121,7 @@ class ParallelModel:
             self.wrapped = DistributedDataParallel(self.model, device_ids=ids, gradient_as_bucket_view=True)
 
     def shorten_timeouts(self) -> str:
-        """Shorten the timeout of every process group after the first step, which compiles. All ranks call this. Returns a message."""
+        """Shorten the timeout of every process group after the first (compiling) step. All ranks call this. Returns a message."""
         return shorten_timeouts(self._groups())
 
     def lengthen_timeouts(self) -> None:

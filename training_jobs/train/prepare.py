@@ -66,7 +66,7 @@ def prepare(inputs: list[Path], settings: Settings) -> DataIndex:
     for split in ("train", "val"):
         if not index.splits[split]:
             raise ConfigError(
-                f"held_out: got {settings.held_out}, which leaves the split {split} empty; fix: more input, or another held_out="
+                f"held_out: got {settings.held_out}, which leaves the split {split} empty; =fix: use more input, or another held_out=="
             )
     write_index(settings.out, index)
     return index
@@ -119,14 +119,14 @@ def _tokens(inputs: list[Path], settings: Settings) -> DataIndex:
 
 
 def _encoder(settings: Settings) -> tuple[Any, int, str, int]:
-    """Return the function that encodes a document, the vocabulary's size, the name of the tokenizer's file, and the end token."""
+    """Return the function that encodes a document, the vocabulary's size, the tokenizer's file name, and the end token."""
     if settings.tokenizer == "bytes":
         return lambda document: np.frombuffer(document + b"\0", np.uint8), 256, "bytes", 0
     text = Path(settings.tokenizer).read_text(encoding="utf-8")
     tokenizer = require_optional("tokenizers", f"tokenizer={settings.tokenizer}").Tokenizer.from_str(text)
     end = tokenizer.token_to_id(settings.end)
     if end is None:
-        raise ConfigError(f"end: got {settings.end!r}, which {settings.tokenizer} does not have; fix: name its end-of-text token")
+        raise ConfigError(f"end: got {settings.end!r}, which {settings.tokenizer} does not have; fix: end=TOKEN with its end-of-text token")
     fs, root = open_filesystem(settings.out.rstrip("/"))
     fs.makedirs(root, exist_ok=True)
     fs.pipe_file(f"{root}/tokenizer.json", text.encode())

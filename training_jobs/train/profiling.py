@@ -39,7 +39,7 @@ class Stopwatch:
 
     @contextlib.contextmanager
     def timing(self, active: bool) -> Iterator[None]:
-        """Return a context that adds the blocks' seconds of a forward pass, if `active`."""
+        """Measure the blocks' seconds inside this context, if `active`."""
         self._active = active
         yield
         self._active = False

@@ -47,7 +47,7 @@ class SaveSchedule:
             return True
         if writing != self._announced:
             self._announced = writing
-            self._log(f"the save of step {writing} takes longer than checkpoint.every ({self._every_s:g} s): the next one waits for it")
+            self._log(f"the save of step {writing} takes longer than checkpoint.every ({self._every_s:g} s); the next save waits for it")
         return False
 
     def saved(self, step: int) -> None:

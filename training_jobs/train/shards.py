@@ -97,7 +97,7 @@ def read_index(url: str) -> DataIndex:
 
 
 def write_index(url: str, index: DataIndex) -> None:
-    """Write index.json, the last file of a data folder."""
+    """Write index.json. It is written after all other files of a data folder."""
     fs, root = open_filesystem(url)
     fs.pipe_file(f"{root}/index.json", json.dumps(asdict(index), indent=1).encode())
 

@@ -1,4 +1,4 @@
-"""Sends metrics to TensorBoard files, wandb and MLflow (optional packages). A thread on rank 0 writes them.
+"""Sends metrics to TensorBoard files, wandb and MLflow (optional packages). A thread on rank 0 sends them.
 
 To add a sink, write a function that returns a Sink and list it in SINKS. API keys come from the job's `secrets:` as variables, such as
 WANDB_API_KEY.
@@ -88,7 +88,7 @@ class _Wandb:
         self._run.log(dict(values), step=step)
 
     def flush(self) -> None:
-        """Do nothing: wandb sends in a process of its own."""
+        """Do nothing: wandb's own process sends the numbers."""
 
 
 class _Mlflow:

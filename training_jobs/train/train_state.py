@@ -88,7 +88,7 @@ class TrainState:
         self.saver.save(self.step, state, notes, wait)
 
     def full_weights(self) -> dict[str, torch.Tensor]:
-        """Gather the full weights on the CPU of rank 0. All ranks call it."""
+        """Gather the full weights on the CPU of rank 0. All ranks call this."""
         whole = {}
         for name, parameter in self.model.named_parameters():
             tensor = parameter.detach()
@@ -148,7 +148,7 @@ class TrainState:
             if problem is None:
                 self._restore_counters(shared[0], commit.attempt)
                 return
-            self._log(f"checkpoint of step {commit.step} (attempt {commit.attempt}) is damaged, using the previous one: {problem}")
+            self._log(f"checkpoint of step {commit.step} (attempt {commit.attempt}) is damaged, using the previous checkpoint: {problem}")
         if found[0]:  # a failed load may have written some tensors
             initialise(self.model, self.config.seed)
             for state in self.optimizer.state.values():

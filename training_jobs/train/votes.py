@@ -1,4 +1,4 @@
-"""Votes of the ranks in one small all-reduce per step, and an exit before the stop deadline if a collective hangs."""
+"""Lets the ranks vote in one small all-reduce per step, and exits before the stop deadline if a collective hangs."""
 
 from __future__ import annotations
 

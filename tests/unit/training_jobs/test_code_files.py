@@ -92,7 +92,7 @@ def test_an_entry_that_is_not_a_file_is_reported(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as opened:
         opened.bind(str(folder / "sock"))
         assert list_code(folder).left_out == [
-            "logs: an empty folder, which git does not keep either",
+            "logs: an empty folder, which git does not store",
             "pipe: not a regular file",
             "sock: not a regular file",
         ]

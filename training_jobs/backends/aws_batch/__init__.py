@@ -1,7 +1,7 @@
 """The service `batch`: AWS Batch jobs. A run of several nodes is a multi-node parallel job.
 
-SubmitJob takes no client token. So each submission has a deterministic name, which finds it after a crash. `submit_once` prevents a
-second job when the answer of a call is lost.
+SubmitJob takes no client token. So each submission has a deterministic name, by which a later submit finds it after a crash.
+`submit_once` prevents a second job when the answer of a call is lost.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class BatchBackend:
         return self.statuses([service_id])[service_id]
 
     def statuses(self, service_ids: Sequence[str]) -> dict[str, ServiceStatus]:
-        """Describe many jobs, 100 in a call."""
+        """Describe many jobs, 100 per call."""
         found = self._describe(service_ids)
         return {service_id: self._status(service_id, found.get(service_id)) for service_id in service_ids}
 
@@ -123,7 +123,7 @@ class BatchBackend:
         return self._aws.principal
 
     def ready(self) -> None:
-        """Check that the queue exists and takes jobs, once a minute. Raises UsageError."""
+        """Check that the queue exists and takes jobs. The result is cached for a minute. Raises UsageError."""
         key = (id(self._aws), self._target.job_queue)
         if time.monotonic() - _queue_checked.get(key, -_QUEUE_CHECK_S) < _QUEUE_CHECK_S:
             return

@@ -23,7 +23,7 @@ class Definitions:
         self._aws, self._prefix = aws, definitions_prefix(target)
 
     def ensure(self, body: Json) -> bool:
-        """Register a definition unless its name is already active (the name is a digest of the content). Returns whether it did."""
+        """Register a definition unless its name, a digest of the content, is already active. Returns whether it was registered."""
         wanted = {"jobDefinitionName": body["jobDefinitionName"], "status": "ACTIVE"}
         if self._aws.call("batch", "describe_job_definitions", wanted)["jobDefinitions"]:
             return False

@@ -44,7 +44,7 @@ def _read(aws: AwsClients, queue: str) -> str:
 
 
 def _problem(environment: PlainMapping) -> str:
-    """Return an environment's problem: closed, not valid, or a reason such as a quota or lack of capacity. Empty: no problem."""
+    """Return why an environment starts no machines: it is disabled or invalid, or lacks quota or capacity. Empty = no problem."""
     state, status, reason = environment.get("state"), environment.get("status", "VALID"), environment.get("statusReason") or ""
     if state == "DISABLED":
         return "the pool is closed: its compute environment is DISABLED, because it expired or too many of its machines were broken"

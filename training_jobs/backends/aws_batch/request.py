@@ -1,4 +1,4 @@
-"""Build the request bodies that start a run on AWS Batch: RegisterJobDefinition and SubmitJob. Pure functions: a Run in, plain data out.
+"""Build the request bodies that start a run on AWS Batch: RegisterJobDefinition and SubmitJob. Pure functions.
 
 The job definition is shared by all jobs of one pool and image. Its name is a digest of its content, so equal content is registered
 once. Values that differ between runs are overrides in SubmitJob.
@@ -116,7 +116,7 @@ def _retry_strategy(run: Run, target: BatchTarget) -> Json:
 
     Batch counts attempts, not reasons. If retries remain for both reasons, Batch gets the smaller number, so that it
     exceeds neither. Each attempt may take the whole time limit, so Batch gets no more attempts than the cost limit pays for.
-    `wait` and later submits start the other attempts. The last rule is needed because Batch retries exits that match no rule.
+    `wait` and later submits start the other attempts. The last rule ends all other exits, which Batch would retry by default.
     """
     retries = run.retries
     machine_loss = "preempted" if target.spot else "infra"

@@ -1,4 +1,4 @@
-"""Translate a Batch job's states and reasons into gpuyard's states and reasons. A state in no table is UNKNOWN. Pure functions."""
+"""Translate a Batch job's states and reasons into gpuyard's states and reasons. A state that is not in the tables becomes UNKNOWN."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def _failed(job: _Entry, attempts: Sequence[_Entry], spot: bool) -> Outcome:
 
 
 def _attempt_outcome(attempt: _Entry, spot: bool) -> Outcome:
-    """Return the outcome of one attempt, from the table of reasons or its main node's exit code."""
+    """Return the outcome of one attempt: from the table of reasons, else from the main node's exit code."""
     container = attempt.get("container") or {}
     code = container.get("exitCode")
     reasons = " ".join(str(text) for text in (attempt.get("statusReason"), container.get("reason")) if text).lower()

@@ -81,7 +81,7 @@ class AzureMLBackend:
         return name
 
     def status(self, service_id: str) -> ServiceStatus:
-        """Get the job and, if it has started, its run history. If it failed, also read its nodes' exit codes from the run bucket."""
+        """Get the job, and its run history if it has started. If it failed, also read its nodes' exit codes from the run bucket."""
         job = self._get(service_id)
         if job is None:
             return ServiceStatus(State.UNKNOWN, detail=f"Azure ML has no job {service_id}")
@@ -92,7 +92,7 @@ class AzureMLBackend:
         return replace(found, detail=f"{found.detail}{self._allocation_error()}") if status == "Queued" else found
 
     def _allocation_error(self) -> str:
-        """Return the cluster's last error as text to append to a status: the reason why a job waits, such as quota."""
+        """Return the cluster's last error, such as a quota, as a text to append to the status of a waiting job."""
         try:
             errors = self._cluster().get("errors") or []
         except GpuyardError:  # the job's own status is still right
@@ -174,7 +174,7 @@ class AzureMLBackend:
         return self._azure.principal
 
     def ready(self) -> None:
-        """Check nothing: the PUT of a job itself reports what is wrong, and its unique name makes a retry safe."""
+        """Do nothing: the PUT of the job itself reports problems, and the job's unique name makes a retry safe."""
 
     def _put(self, request: Request) -> None:
         verb, resource = request.operation.split(" ", 1)

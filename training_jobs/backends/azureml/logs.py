@@ -57,7 +57,7 @@ class LogReader:
 
 
 class _File:
-    """One node's file. An unfinished last line is kept until the rest of it arrives."""
+    """The log file of one node. It keeps an unfinished last line until the rest arrives."""
 
     def __init__(self, node: int, started: float) -> None:
         self._node, self._offset, self._rest, self._time = node, 0, b"", started

@@ -1,4 +1,4 @@
-"""Build the calls of a submission: an environment with the image, and the command job. Pure functions.
+"""Build the requests of a submission: an environment with the image, and the command job. Pure functions.
 
 Azure ML passes a job's command to a shell. So the command is the same for every job and has no character that a shell interprets. Values
 that differ between jobs are in environment variables and in the run record.
@@ -83,7 +83,7 @@ def request_body(run: Run, target: AzureMlTarget) -> Json:
 
 
 def shell_command() -> str:
-    """Return the command that a shell on each node runs: the same for every job of this version."""
+    """Return the command for the shell on each node. It is the same for every job of this gpuyard version."""
     return f"{_LOADER} {base64.b64encode(read_bootstrap().encode()).decode()}"
 
 

@@ -1,4 +1,4 @@
-"""Translate Azure ML's statuses and errors into gpuyard's states and reasons. A status in no table is UNKNOWN. Pure functions."""
+"""Translate Azure ML's statuses and errors into gpuyard's states and reasons. A status that is not in the table becomes UNKNOWN."""
 
 from __future__ import annotations
 

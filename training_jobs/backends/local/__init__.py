@@ -51,7 +51,7 @@ class LocalBackend:
         return [Request("enqueue", {"job": run.name, **body})]
 
     def submit(self, run: Run) -> str:
-        """Add the job to the queue, once."""
+        """Add the job to the queue unless it is there."""
         body = dict(self.request(run)[0].body)
         name, queue_timeout = body.pop("job"), body.pop("queue_timeout_s")
         now = time.time()
@@ -65,7 +65,7 @@ class LocalBackend:
         return run.name if self._pool.job(run.name) is not None else None
 
     def status(self, service_id: str) -> ServiceStatus:
-        """Read the job's entry, after recording the end of jobs whose supervisor was killed. Starts no job."""
+        """Read the job's entry. First record the end of jobs whose supervisor was killed. Starts no job."""
         self._pool.recover()
         job = self._pool.job(service_id)
         if job is None:
@@ -81,7 +81,7 @@ class LocalBackend:
         elif job["state"] == State.RUNNING and (pid := self._pool.stopped_supervisor(service_id, job)):
             detail = f"a signal stopped its supervisor; run kill -CONT {pid} to continue, or gpuyard cancel {job['run_id']} to end the job"
         if not job.get("ended_at") and (ignored := self._pool.damaged()):
-            detail = "; ".join(filter(None, [detail, f"ignored in {self._pool.directory}: {', '.join(ignored)}"]))
+            detail = "; ".join(filter(None, [detail, f"ignored files in {self._pool.directory}: {', '.join(ignored)}"]))
         reason = job.get("reason")
         return ServiceStatus(
             State(job["state"]),

@@ -73,7 +73,7 @@ class Ticket(NamedTuple):
 
     @classmethod
     def parse(cls, name: str) -> Ticket | None:
-        """Parse the name of a ticket's file; None for any other name."""
+        """Parse the file name of a ticket; None for any other name."""
         found = _TICKET.fullmatch(name)
         return cls(int(found[1]), float(found[2]), found[3]) if found else None
 

@@ -16,7 +16,7 @@ _LONGEST = LINE_LIMIT + 64  # bytes of a line with the time before it
 
 
 class NodeLog:
-    """One node's log. Each line begins with its time. A line longer than launch writes is read in pieces."""
+    """One node's log. Each line begins with its time. A very long line, which launch never writes, is read in pieces."""
 
     def __init__(self, path: Path, node: int) -> None:
         self._path, self._node = path, node
@@ -41,7 +41,7 @@ class NodeLog:
                     yield line
 
     def _line(self, text: str) -> LogLine | None:
-        """Split a line into time and text. A later piece of a long line gets the line's time. None for a line cut by a full disk."""
+        """Split a line into time and text. Later pieces of a long line get its time. None for a line that a full disk has cut off."""
         if not self._in_line:
             stamp, _, text = text.partition(" ")
             try:

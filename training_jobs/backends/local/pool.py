@@ -37,18 +37,18 @@ class Pool(PoolFiles):
     """One local pool. Private methods expect the caller to hold the lock."""
 
     def recover(self) -> None:
-        """Record the end of jobs whose supervisor was killed, and kill what they left. Starts no job and ends none that is supervised."""
+        """Record the end of jobs whose supervisor was killed, and kill their remaining processes. Affects no other job."""
         with self._lock():
             self._recover(enforce=False)
 
     def dispatch(self) -> None:
-        """Recover, end the jobs beyond their limits, and start the jobs for which nodes are free."""
+        """Clean up after crashes, end jobs that exceed their limits, and start waiting jobs if nodes are free."""
         with self._lock():
             self._recover()
             self._start_waiting()
 
     def enqueue(self, name: str, job: JobEntry) -> None:
-        """Add a job to the queue unless it is there, and start it if nodes are free."""
+        """Add a job to the queue unless it is there. Start it if nodes are free."""
         with self._lock():
             self._recover()
             if self.job(name) is None:
@@ -138,7 +138,7 @@ class Pool(PoolFiles):
     def _recover(self, *, enforce: bool = True) -> None:
         """Kill the remaining processes of jobs whose supervisor died, and end or requeue these jobs.
 
-        `enforce`: also kill a supervisor that a signal has stopped, if its job is beyond its time limit.
+        `enforce`: also kill a stopped supervisor (SIGSTOP) whose job exceeds its time limit.
         """
         for lease in self.leases():
             alive = is_alive(lease["pid"], lease["started"])
@@ -157,7 +157,7 @@ class Pool(PoolFiles):
             if job is None or job.get("ended_at"):
                 path.unlink(missing_ok=True)
             elif self.cancel_requested(name):
-                self._end(name, job, _CANCELLED, "cancelled: its supervisor was killed, with all processes of the job")
+                self._end(name, job, _CANCELLED, "cancelled: its supervisor and all its processes were killed")
             elif job["state"] == "PENDING":  # no node was started: it gets its old place back
                 write_json(self.directory / "queue" / job["ticket"], {"job": name})
                 path.unlink(missing_ok=True)

@@ -38,7 +38,7 @@ class PoolFiles:
         return nodes
 
     def job(self, name: str) -> JobEntry | None:
-        """Return a job's entry; None for an unknown job. Raises LostSightError for a damaged one."""
+        """Return a job's entry; None for an unknown job. Raises LostSightError for a damaged entry."""
         path = self.job_dir(name) / "job.json"
         data = read_json(path)
         entry = parse_job_entry(data)
@@ -86,7 +86,7 @@ class PoolFiles:
         return [ticket for name in self._queue() if (ticket := Ticket.parse(name)) is not None]
 
     def is_next(self, name: str, nodes: int) -> bool:
-        """Return whether a job of `nodes` nodes is the first of the queue, and enough nodes are free."""
+        """Return whether a job is the first of the queue and its number of nodes is free."""
         return [ticket.job for ticket in self.tickets()[:1]] == [name] and len(self.free_nodes()) >= nodes
 
     def damaged(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Find the processes of a job on this machine, tell whether one is alive, and kill them all."""
+"""Find, check and kill the processes of a job on this machine."""
 
 from __future__ import annotations
 

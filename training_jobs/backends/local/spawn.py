@@ -18,7 +18,7 @@ _spawned: list[subprocess.Popen[bytes]] = []
 
 
 def spawn_supervisor(pool_dir: Path, job: str, lease: Path, log: Path) -> subprocess.Popen[bytes]:
-    """Start the supervisor of a job. The supervisor first waits for the pool's lock, and exits unless the lease has its pid."""
+    """Start the supervisor of a job. It first waits for the pool's lock. Then it exits if its pid is not in the lease."""
     with log.open("ab") as file:
         return subprocess.Popen(
             [sys.executable, "-m", _SUPERVISOR, str(pool_dir), job],
@@ -32,7 +32,7 @@ def spawn_supervisor(pool_dir: Path, job: str, lease: Path, log: Path) -> subpro
 
 
 def reap_later(process: subprocess.Popen[bytes]) -> None:
-    """Remember a supervisor, and reap those that have exited, so that a long-lived process collects no zombies."""
+    """Remember a new supervisor. Reap supervisors that have exited, so that no zombies stay in a long-lived process."""
     _spawned[:] = [each for each in (*_spawned, process) if each.poll() is None]
 
 

@@ -1,7 +1,7 @@
 """Supervise one job of a local pool: `python -m gpuyard.training_jobs.backends.local.supervisor POOL_DIR JOB`.
 
-Starts one launch per node, copies their output into a log for each node, enforces the time limit, records how the job ended, frees its
-nodes and starts the next job. When the supervisor is killed, the kernel kills the nodes with it (Linux).
+It starts one launch per node, copies each node's output into a log, enforces the time limit, records how the job ended, frees its
+nodes and starts the next job. If the supervisor is killed, the kernel kills the nodes too (Linux).
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class _Supervisor:
         return directory
 
     def _wait(self) -> _Stopped:
-        """Wait until the nodes exit, or stop them on a cancel, a SIGTERM or the time limit."""
+        """Wait until the nodes exit. Stop them on a cancel, on SIGTERM, or at the time limit."""
         limit = time.monotonic() + self.job["limit_s"]  # monotonic: a change of the system clock must not end the job
         failed_at: float | None = None
         while any(not node.exited for node in self.nodes):

@@ -63,7 +63,7 @@ class SageMakerBackend:
         return name
 
     def status(self, service_id: str) -> ServiceStatus:
-        """Describe one training job; for one that failed, also read the exit codes that its nodes wrote."""
+        """Describe one training job. If it failed, also read its nodes' exit codes from the run bucket."""
         job = self._describe(service_id)
         if job is None:
             return ServiceStatus(State.UNKNOWN, detail=f"SageMaker has no training job {service_id}")
@@ -95,7 +95,7 @@ class SageMakerBackend:
         return found
 
     def logs(self, service_id: str, *, node: int | None, since: float | None, follow: bool) -> Iterator[LogLine]:
-        """Read the hosts' CloudWatch log streams. With `follow`, a restart adds new hosts and streams."""
+        """Read the hosts' CloudWatch log streams. With `follow`, also read new streams after a restart."""
         job = self._describe(service_id)
         if job is None:
             return
@@ -132,7 +132,7 @@ class SageMakerBackend:
         return self._aws.principal
 
     def ready(self) -> None:
-        """Check nothing: CreateTrainingJob itself reports what is wrong, and its unique name makes a retry safe."""
+        """Do nothing: CreateTrainingJob itself reports problems, and the job's unique name makes a retry safe."""
 
     def _describe(self, name: str) -> Json | None:
         try:

@@ -1,4 +1,4 @@
-"""Read the output of a training job's hosts from CloudWatch: streams `<job>/algo-<n>-...`, new ones after each restart."""
+"""Read the output of a training job's hosts from CloudWatch: streams `<job>/algo-<n>-...`. Each restart adds new streams."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Build the CreateTrainingJob of a submission. Pure functions.
+"""Build the request CreateTrainingJob of a submission. Pure functions.
 
 Network isolation is off unless the pool has `network_isolation: true`, because isolated containers cannot reach S3, secrets and
 checkpoints. Without it, the VPC isolates jobs: the target's subnets, a security group that admits only itself, and the job's narrow
@@ -83,10 +83,10 @@ def request_body(run: Run, target: SageMakerTarget) -> Json:
 def _check(run: Run, target: SageMakerTarget, image: str) -> None:
     problems = _pool_problems(run, target)
     if not _ECR.match(image) or len(image) > 255:
-        problem, fix = "SageMaker pulls only from ECR, by a name of at most 255 characters", "push it to a repository of the account"
+        problem, fix = "SageMaker pulls images only from ECR, with names of at most 255 characters", "push the image to ECR"
         problems.append(Problem("image", problem, image, "<account>.dkr.ecr.<region>.amazonaws.com/<name>@sha256:<digest>", fix))
     if run.limit_s > _LONGEST_S:
-        problems.append(Problem("timeout", "longer than SageMaker runs a job", f"{run.limit_s / 86400:.1f}d", "<= 28d"))
+        problems.append(Problem("timeout", "longer than SageMaker allows", f"{run.limit_s / 86400:.1f}d", "<= 28d"))
     too_long = [name for name, value in _environment(run, target).items() if len(value) > 512]
     problems += [Problem(name, "too long for SageMaker", allowed="512 characters", fix="shorten the run bucket's URL") for name in too_long]
     if problems:
@@ -100,7 +100,7 @@ def _pool_problems(run: Run, target: SageMakerTarget) -> list[Problem]:
         problems.append(Problem("pool", "SageMaker keeps no spot machines warm", fix="remove keep_alive_minutes, or capacity: spot"))
     if not target.network_isolation:
         return problems
-    problem, fix = "cannot be read: the pool's containers reach no network", "choose a pool without network_isolation"
+    problem, fix = "cannot be read, because the pool's containers have no network", "choose a pool without network_isolation"
     if run.spec.secrets:
         problems.append(Problem("secrets", problem, ", ".join(run.spec.secrets), "none", fix))
     remote = [name for name, url in run.spec.data.items() if not url.startswith("file://")]

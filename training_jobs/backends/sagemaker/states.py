@@ -1,4 +1,4 @@
-"""Translate SageMaker's statuses and failure reasons into gpuyard's states and reasons. A status in no table is UNKNOWN. Pure functions."""
+"""Translate SageMaker's statuses and failure reasons into gpuyard's states and reasons. Any other status becomes UNKNOWN."""
 
 from __future__ import annotations
 

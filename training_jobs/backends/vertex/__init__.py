@@ -1,7 +1,7 @@
 """The service `vertex`: one custom job of Vertex AI for each submission.
 
-CreateCustomJob takes neither a unique name nor an idempotency token. So each submission has labels, which find it after a crash.
-`submit_once` prevents a second job when the answer of a call is lost.
+CreateCustomJob takes neither a unique name nor an idempotency token. So each submission has labels, by which a submit finds
+it after a crash. `submit_once` prevents a second job when the answer of a call is lost.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class VertexBackend:
         return [Request("CreateCustomJob", {"parent": self._parent, "customJob": request_body(run, self._target)})]
 
     def submit(self, run: Run) -> str:
-        """Create the custom job, once."""
+        """Create the custom job unless it exists."""
         until = time.monotonic() + SUBMIT_WINDOW_S
         job = _message(self.request(run)[0].body["customJob"])
 
@@ -129,7 +129,7 @@ class VertexBackend:
         return self._gcp.principal
 
     def ready(self) -> None:
-        """Check nothing: CreateCustomJob itself reports what is wrong, and the labels make a retry safe."""
+        """Do nothing: CreateCustomJob itself reports problems, and the labels make a retry safe."""
 
     def _list(self, wanted: str) -> Iterator[_CustomJob]:
         """Yield the jobs that match a filter. Each page is a separate `call`, which translates the client's errors."""

@@ -1,4 +1,4 @@
-"""Read the output of a custom job's nodes from Cloud Logging: `ml_job` entries by job and task, ordered by time.
+"""Read the output of a custom job's nodes from Cloud Logging: the entries `ml_job` of a job and task, ordered by time.
 
 Every filter has a start time, because without a start time Cloud Logging searches only the last day.
 """

@@ -61,7 +61,7 @@ def _check(run: Run, target: VertexTarget, image: str) -> None:
     problems = []
     registry = image.split("/", 1)[0]
     if "/" in image and re.search(r"[.:]", registry) and not _REGISTRY.match(image):
-        problem, fix = "Vertex AI pulls only from Artifact Registry and Docker Hub", "push it to a repository of the project and name that"
+        problem, fix = "Vertex AI pulls only from Artifact Registry and Docker Hub", "push the image to a repository of the project"
         problems.append(Problem("image", problem, image, "<region>-docker.pkg.dev/...", fix))
     flex, machines = target.strategy == "flex_start", target.reservation or target.persistent_resource
     if flex and run.limit_s > _LONGEST_FLEX_S:

@@ -1,4 +1,4 @@
-"""Translate Vertex AI's states and error texts into gpuyard's states and reasons. A state in no table is UNKNOWN. Pure functions.
+"""Translate Vertex AI's states and error texts into gpuyard's states and reasons. A state that is not in the table becomes UNKNOWN.
 
 The texts come from the page "Understand the serverless training service" (docs.cloud.google.com, common errors), and from Compute
 Engine, whose errors Vertex AI passes on.

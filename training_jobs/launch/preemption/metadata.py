@@ -1,4 +1,4 @@
-"""Describes each cloud's metadata service: its endpoints, how often to poll them, and a pure parser per endpoint.
+"""Describes each cloud's metadata service: its endpoints, how often to poll them, and a parser for each endpoint.
 
 A notice's kind decides whether the job stops. The kinds in `warnings` are only printed, because the machine may survive. It
 survives a live migration and a freeze. After a rebalance recommendation it may run for hours, while a stop would restart all
@@ -20,7 +20,7 @@ __all__ = ["METADATA_SERVICES", "MetadataService", "Notice", "Parser"]
 
 @dataclass(frozen=True)
 class Notice:
-    """One notice. `deadline_s`: seconds until the machine is lost, None = unknown. `event`: the id to acknowledge."""
+    """One preemption notice. `deadline_s`: seconds until the machine is lost, None = unknown. `event`: id to acknowledge."""
 
     kind: str
     deadline_s: float | None
@@ -34,7 +34,7 @@ Parser = Callable[[bytes, float, str], Notice | None]
 
 @dataclass(frozen=True)
 class MetadataService:
-    """A metadata service. `notice_s`: usual seconds of an interruption notice, used if a notice has no time."""
+    """A metadata service. `notice_s`: usual seconds from an interruption notice to the end, used if a notice has no time."""
 
     url: str
     headers: Mapping[str, str]

@@ -52,7 +52,7 @@ class StopRequest:
             signal.signal(number, self._on_signal)
 
     def request(self, seconds: float | None = None) -> None:
-        """Request a stop within `seconds` (default: the grace period). A later request can only shorten the time."""
+        """Request a stop within `seconds`; default: the grace period. A later request can shorten the time, but not extend it."""
         seconds = self.grace_s if seconds is None else min(max(seconds, _SHORTEST_S), _LONGEST_S)
         deadline = time.monotonic() + seconds
         if deadline >= self.deadline:

@@ -41,7 +41,7 @@ class MetadataWatcher:
 
     @property
     def notice_s(self) -> float:
-        """Seconds that an interruption notice of this cloud usually gives."""
+        """The usual seconds from an interruption notice of this cloud to the end of the machine."""
         return self._service.notice_s
 
     def start(self) -> None:

@@ -1,8 +1,8 @@
-"""Measures the nodes before a job's ranks start: devices, network, storage and clocks.
+"""Measures the nodes before a job's ranks start: devices, network, storage and clocks (docs/preflight.md).
 
-Usage: python -m gpuyard.training_jobs.launch.preflight '<JSON of launch>'; one process per node. The nodes exchange their
-reports and reach the same verdict; node 0 writes preflight.json. The network is measured with NCCL where all nodes have
-GPUs (see gpu.py), else with gloo.
+Usage: python -m gpuyard.training_jobs.launch.preflight '<PreflightPlan as JSON>'; one process per node. The nodes exchange their
+reports and reach the same verdict. Node 0 writes preflight.json. The network is measured with NCCL if all nodes have GPUs
+(gpu.py), else with gloo.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def main(argv: list[str]) -> int:
 
 
 def _join_nodes(plan: PreflightPlan, skipped: list[str]) -> tuple[Any, Exchange]:
-    """Join a gloo group of one process per node. With one node, or without torch, return None and an exchange with itself."""
+    """Join a gloo group of one process per node. Returns it, or None with one node or without torch, and the exchange function."""
     if plan["nodes"] == 1:
         skipped.append("all-reduce between nodes: the job has one node")
         return None, lambda own: [own]
@@ -133,7 +133,7 @@ def _open_store(plan: PreflightPlan, limit: timedelta) -> Any:
 
 
 def _network(plan: PreflightPlan, counts: list[int], dist: Any, skipped: list[str]) -> Report:
-    """Measure NCCL where all nodes have the same number of GPUs, else gloo between the nodes."""
+    """Measure the all-reduce: with NCCL if all nodes have the same number of GPUs, else with gloo."""
     if min(counts) > 0 and len(set(counts)) == 1:
         try:
             import torch
@@ -190,7 +190,7 @@ def _nccl(plan: PreflightPlan, gpus: int) -> Report:
 
 
 def nccl_report(measured: list[Report], log: str, nodes: int) -> Report:
-    """Build this node's report from the results of its GPU processes. The network's bandwidth is that of the slowest rank."""
+    """Build this node's report from the results of its GPU processes. The slowest rank decides the network's bandwidth."""
     report: Report = {"gpu": {"measured": measured}}
     for key, name in (("inside_gbs", "all_reduce_inside"), ("across_gbs", "all_reduce")):
         rates = [one[key] for one in measured if key in one]

@@ -1,6 +1,6 @@
-"""Measures one GPU, and NCCL between all GPUs of the job; the preflight starts one process per GPU.
+"""Measures one GPU, and NCCL between all GPUs of the job. The preflight starts one process per GPU.
 
-Usage: python -m gpuyard.training_jobs.launch.preflight.gpu '<JSON of preflight>'; the last line on stdout is the result.
+Usage: python -m gpuyard.training_jobs.launch.preflight.gpu '<plan as JSON>'; the last line on stdout is the result.
 Only the import of this file was tested, because no GPU was available. The decisions are in verdict.py and are tested.
 """
 
@@ -52,7 +52,7 @@ def main(argv: list[str]) -> int:
 
 
 def _measure_gpu(torch: Any) -> dict[str, float]:
-    """Return the bf16 matrix product rate in TFLOP/s and the device memory rate (read and write) in GB/s."""
+    """Measure bf16 matrix products in TFLOP/s, and copies in device memory (read and write) in GB/s."""
     a, b = (torch.randn(_SIDE, _SIDE, dtype=torch.bfloat16, device="cuda") for _ in range(2))
     products = _per_second(torch, lambda: a @ b, 2.0)
     source = torch.zeros(_GIB, dtype=torch.uint8, device="cuda")
@@ -75,7 +75,7 @@ def _per_second(torch: Any, work: Callable[[], Any], seconds: float) -> float:
 
 
 def _all_reduce_gbs(torch: Any, dist: Any, group: Any, ranks: int) -> float:
-    """Return the bus bandwidth of a 1 GiB all-reduce in GB/s. If 64 MiB takes more than 0.1 s, return its bandwidth."""
+    """Return the bus bandwidth of a 1 GiB all-reduce in GB/s. On a network where 64 MiB takes more than 0.1 s, use 64 MiB."""
     took_s = 0.0
     for size in (_SMALL, _LARGE):
         tensor = torch.zeros(size // 4, device="cuda")

@@ -1,4 +1,4 @@
-"""Computes the preflight's verdict from all nodes' reports: a pure function, so every node gets the same one."""
+"""Computes the preflight's verdict from the reports of all nodes. A pure function, so that every node gets the same verdict."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ class Verdict:
 
 
 def bus_gbs(size: int, ranks: int, seconds: float) -> float:
-    """Return the bus bandwidth of an all-reduce in GB/s, as in nccl-tests. It is comparable between numbers of ranks."""
+    """Return the bus bandwidth of an all-reduce in GB/s, as in nccl-tests. It does not depend on the number of ranks."""
     return size * 2 * (ranks - 1) / ranks / seconds / 1e9
 
 
 def evaluate(reports: list[Report], fabric: FabricFloor | None) -> Verdict:
-    """Evaluate all nodes' reports. `fabric`: the required transport and speed of the network, None = none required."""
+    """Evaluate the reports of all nodes. `fabric`: required transport and speed of the network; None = no requirement."""
     verdict = Verdict()
     for report in reports:
         for check, code in (("all_reduce", FABRIC), ("gpu", FABRIC), ("storage", IO_ERROR)):
@@ -91,7 +91,7 @@ def _network(measured: list[Report], fabric: FabricFloor, verdict: Verdict) -> N
     floor = fabric["floor"]
     if floor is None:
         if share < _USUAL:
-            verdict.warnings.append(f"{text}; no floor is known for this machine, so the job starts; set fabric_floor to refuse it")
+            verdict.warnings.append(f"{text}; no floor is known for this machine, so the job starts; set fabric_floor to refuse such a job")
     elif share < floor:
         verdict.fail(FABRIC, f"{text}, the floor is {floor:.0%}")
     elif share < floor * _NEAR_FLOOR:

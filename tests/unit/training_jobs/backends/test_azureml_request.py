@@ -143,7 +143,7 @@ def test_a_text_that_is_not_a_duration_is_zero_seconds() -> None:
     [
         ({"default_image": None}, {}, "neither the job nor pool 'h100' names one"),
         ({}, {"image": "yard.azurecr.io/train:latest"}, "gpuyard pin"),
-        ({}, {"labels": {"stack": "mine"}}, "is set by gpuyard"),
+        ({}, {"labels": {"stack": "mine"}}, "reserved for gpuyard"),
         ({}, {"labels": {"k": "v" * 257}}, "not a valid tag"),
         ({}, {"labels": {f"k{number}": "v" for number in range(41)}}, "too many, got 41, allowed: <= 40"),
     ],

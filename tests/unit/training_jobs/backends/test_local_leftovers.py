@@ -81,7 +81,7 @@ def test_cancel_kills_a_stopped_supervisor_and_all_that_it_started(escaped: Path
     os.kill(pid, signal.SIGSTOP)
     wait_for(lambda: f"kill -CONT {pid}" in (runner.status(run).detail or ""))
     status = runner.cancel(run)
-    assert (status.state, status.detail) == (State.CANCELLED, "cancelled: its supervisor was killed, with all processes of the job")
+    assert (status.state, status.detail) == (State.CANCELLED, "cancelled: its supervisor and all its processes were killed")
     assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     assert not is_running(escaped)
 
@@ -112,7 +112,7 @@ def test_a_stray_file_is_named_and_stops_nothing(name: str, text: str, runner: R
     (tmp_path / "pool/queue").mkdir(exist_ok=True)
     (tmp_path / "pool" / name).write_text(text)
     first, second = start("first", nodes=2, env={"NAP": "0.5"}), start("second", nodes=2)
-    assert f"ignored in {tmp_path}/pool: {name}" in (runner.status(second).detail or "")
+    assert f"ignored files in {tmp_path}/pool: {name}" in (runner.status(second).detail or "")
     assert runner.wait(first).state is runner.wait(second).state is State.SUCCEEDED
     assert (tmp_path / "pool" / name).exists()
 

@@ -100,16 +100,16 @@ def test_a_request_is_deterministic() -> None:
 @pytest.mark.parametrize(
     ("changes", "keys", "message"),
     [
-        ({"default_image": f"pytorch/pytorch@sha256:{'a' * 64}"}, {}, "pulls only from ECR"),
+        ({"default_image": f"pytorch/pytorch@sha256:{'a' * 64}"}, {}, "pulls images only from ECR"),
         ({}, {"image": "123456789012.dkr.ecr.us-east-1.amazonaws.com/train:latest"}, "gpuyard pin"),
-        ({}, {"limit_s": 29 * 86400}, "longer than SageMaker runs a job, got 29.0d, allowed: <= 28d"),
+        ({}, {"limit_s": 29 * 86400}, "longer than SageMaker allows, got 29.0d, allowed: <= 28d"),
         ({"run_bucket": f"s3://runs/{'x' * 500}"}, {}, "too long for SageMaker"),
-        ({}, {"labels": {"stack": "mine"}}, "is set by gpuyard"),
+        ({}, {"labels": {"stack": "mine"}}, "reserved for gpuyard"),
         ({"keep_alive_s": 600, "spot": True}, {}, "keeps no spot machines warm"),
         (
             {"network_isolation": True, "secrets": {"wandb": "arn:x"}},
             {"secrets": {"TOKEN": "wandb"}},
-            "secrets: cannot be read: the pool's containers reach no network",
+            "secrets: cannot be read, because the pool's containers have no network",
         ),
         ({"network_isolation": True}, {"data": {"tokens": "yard://runs/tokens"}}, "data: cannot be read"),
     ],

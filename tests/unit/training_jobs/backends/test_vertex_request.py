@@ -131,7 +131,7 @@ def test_any_text_makes_a_legal_label(text: str) -> None:
         ({"strategy": "flex_start", "reservation": RESERVATION}, {}, "strategy flex_start cannot use reserved or persistent machines"),
         ({"strategy": "spot", "spot": True, "persistent_resource": "yard"}, {}, "strategy spot cannot use reserved or persistent machines"),
         ({"reservation": RESERVATION, "persistent_resource": "yard"}, {}, "cannot use a reservation"),
-        ({}, {"labels": {"gpuyard_run": "mine"}}, "is set by gpuyard"),
+        ({}, {"labels": {"gpuyard_run": "mine"}}, "reserved for gpuyard"),
         ({}, {"labels": {"Team": "NLP"}}, "not a valid label"),
         ({}, {"labels": {f"l{number}": "x" for number in range(70)}}, "too many"),
     ],

@@ -91,7 +91,15 @@ def test_secrets_are_read_from_secrets_manager_in_the_region_of_the_arn(server: 
         "D": "arn:aws:ssm:eu-west-1:123456789012:parameter/x",
     }
     message = refusal_of_wrong_names(wrong, arn, "hunter2")
-    for part in ("secrets.A", "ResourceNotFoundException", "secrets.B", "one plain value", "secrets.C", "is binary", "secrets.D"):
+    for part in (
+        "secrets.A",
+        "ResourceNotFoundException",
+        "secrets.B",
+        "store each value as a secret",
+        "secrets.C",
+        "is binary",
+        "secrets.D",
+    ):
         assert part in message
 
 

@@ -44,7 +44,7 @@ def test_float8_is_refused_where_it_cannot_work_or_only_costs_speed(monkeypatch:
     check_float8(CONFIG, 2 * 10**9, gpu)
     with pytest.raises(ConfigError, match="which needs compile=on and precision=bf16"):
         check_float8(replace(CONFIG, compile="off"), 2 * 10**9, gpu)
-    with pytest.raises(ConfigError, match=r"got rowwise for 0.35B parameters, allowed: from 1B on; fix: float8=off"):
+    with pytest.raises(ConfigError, match=r"got rowwise for 0.35B parameters, allowed: 1B or more; fix: float8=off"):
         check_float8(CONFIG, 350 * 10**6, gpu)
     with pytest.raises(ConfigError, match="which needs a GPU"):
         check_float8(CONFIG, 2 * 10**9, torch.device("cpu"))

@@ -30,7 +30,7 @@ def test_a_save_longer_than_every_puts_the_next_one_off_and_is_printed_once(cloc
     schedule.saved(10)
     saver.writing, clock.now = 10, 130
     assert [schedule.vote(), schedule.vote()] == [False, False]
-    assert printed == ["the save of step 10 takes longer than checkpoint.every (60 s): the next one waits for it"]
+    assert printed == ["the save of step 10 takes longer than checkpoint.every (60 s); the next save waits for it"]
     saver.writing = None
     assert schedule.vote()
 

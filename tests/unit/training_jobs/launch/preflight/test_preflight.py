@@ -123,7 +123,9 @@ H100 = "NVIDIA H100 80GB HBM3"
 def test_a_network_without_a_known_floor_is_never_refused(busbw: float, warnings: int) -> None:
     found = evaluate([_report(**_net(busbw)), _report(1, **_net(busbw))], {**FABRIC, "floor": None})
     assert (found.code, found.failures, len(found.warnings)) == (0, [], warnings)
-    assert all("no floor is known for this machine, so the job starts; set fabric_floor to refuse it" in text for text in found.warnings)
+    assert all(
+        "no floor is known for this machine, so the job starts; set fabric_floor to refuse such a job" in text for text in found.warnings
+    )
 
 
 def _report(node: int = 0, **changes: Any) -> dict[str, Any]:

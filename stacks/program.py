@@ -134,7 +134,7 @@ def _bucket(cloud: ModuleType, name: str, bucket: StackBucket, tags: Mapping[str
         key = {"key_arn": bucket.existing_key} if bucket.existing_key else {}
         access = {"open_to": bucket.open_to} if "open_to" in bucket.model_fields_set else {}
         return cloud.Bucket.adopt(name, bucket=bucket.existing, **key, **access, tags=tags)
-    return cloud.Bucket(name, BucketSpec(on_destroy=bucket.on_destroy, open_to=bucket.open_to), tags=tags)
+    return cloud.Bucket(name, BucketSpec(**bucket.model_dump(include=set(BucketSpec.model_fields))), tags=tags)
 
 
 def _summary(settings: StackSettings, buckets: PlainMapping) -> PlainDict:

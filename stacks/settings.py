@@ -184,9 +184,13 @@ def _across_buckets(raw: PlainMapping) -> list[Problem]:
     entries = {name: entry for name, entry in buckets.items() if isinstance(entry, Mapping)}
     writes = [name for name, entry in entries.items() if entry.get("jobs") == "write"]
     problems = [
-        Problem(f"{key}.{name}.on_destroy", "`pulumi destroy` keeps every existing bucket", fix="remove on_destroy")
+        Problem(f"{key}.{name}.{field}", text, fix=f"remove {field}")
         for name, entry in entries.items()
-        if entry.get("existing") is not None and "on_destroy" in entry
+        for field, text in (
+            ("on_destroy", "`pulumi destroy` keeps every existing bucket"),
+            ("access_logs", "`pulumi up` changes no existing bucket"),
+        )
+        if entry.get("existing") is not None and field in entry
     ]
     problems += [
         Problem(f"{key}.{name}.existing_key", "only for an existing bucket", fix="remove existing_key, or set existing")

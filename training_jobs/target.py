@@ -108,7 +108,7 @@ class _CloudTarget(_Target):
 
     region: str = Field(min_length=1, description="region of the pool, as its cloud names it: us-east-1, us-central1, eastus2")
     spot: bool = Field(description="true: the cloud may preempt the machines")
-    encryption_key: str | None = Field(None, description="the cloud's id of the run bucket's encryption key; null = the bucket's default")
+    encryption_key: str | None = Field(None, description="the cloud's id of the key of a job's disks and files; null = the cloud's own")
     job_prefix: str = Field(
         pattern=r"^[a-z0-9-]{1,23}-$",
         description="prefix of every job and definition name; name-scoped policies rely on it",
@@ -167,6 +167,7 @@ class VertexTarget(_CloudTarget):
         None,
         description="projects/P/regions/R/networkAttachments/NAME: the yard's network (Private Service Connect); null = Vertex AI's own",
     )
+    max_hours: int | None = Field(None, ge=1, le=168, description="longest run of a flex-start job in hours; null = Vertex AI's limit, 168")
     boot_disk_gib: int = Field(ge=100, description="boot disk of a node, in GiB")
     boot_disk_type: str = Field(description="disk type that the machine supports, such as pd-ssd or hyperdisk-balanced")
 

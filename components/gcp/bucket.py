@@ -7,7 +7,7 @@ from typing import Any
 import pulumi
 from pulumi_gcp import storage
 
-from ...plain_data import PlainMapping
+from ...plain_data import PlainDict, PlainMapping
 from ..base import after
 from ..bucket_base import NamespacedBucketBase
 from ..spec import BucketSpec
@@ -23,7 +23,11 @@ _RECOVERABLE_S = 604_800
 
 
 class Bucket(NamespacedBucketBase[EncryptionKey], GcpComponent):
-    """A bucket in the provider's region: uniform access, no public access, encrypted with a key, access logs in a second bucket.
+    """A bucket in the provider's region: uniform access, no public access, encrypted with a key.
+
+    Cloud Audit Logs name the identity behind each change of the bucket, and behind each read and write of an object once Data Access
+    logs are on for Cloud Storage in the project. With `access_logs`, Cloud Storage's own logs go to a second bucket. This needs a grant to
+    a group of Google's, which organisations with restricted domains refuse (iam.allowedPolicyMemberDomains, on by default since May 2024).
 
     Noncurrent versions of objects are kept for some days (bucket_rules.py has the numbers). Current objects never expire. In a hierarchical
     namespace, folders are renamed in one step and the bucket starts with eight times the request rate, but Google keeps no versions. Soft
@@ -40,19 +44,12 @@ class Bucket(NamespacedBucketBase[EncryptionKey], GcpComponent):
         return {**spec.model_dump(), "hierarchical": self._namespace == "hierarchical"}
 
     def _make(self, spec: BucketSpec) -> None:
-        """Make two buckets, one for data and one for its access logs, and a key for both if the caller gave none."""
+        """Make the bucket, a key if the caller gave none, and with `access_logs` the bucket of its access logs."""
         where, key, hierarchical = ProjectLookup(self), self._key, self._namespace == "hierarchical"
         if key is None:
             key = EncryptionKey(self.child_name("key"), on_destroy=spec.on_destroy, project=where, opts=self.child_options())
         deletes = spec.on_destroy == "delete"
-        logs = self._private_bucket("access-logs", where.region, key, deletes, recoverable_s=0, lifecycle_rules=log_lifecycle())
-        writer = storage.BucketIAMMember(
-            self.child_name("access-logs-writer"),
-            bucket=logs.name,
-            role="roles/storage.objectCreator",
-            member=_LOG_WRITER,
-            opts=self.child_options(),
-        )
+        logging, logged = self._log_bucket(where, key, deletes) if spec.access_logs else ({}, [])
         recoverable = hierarchical and not deletes
         layout = {"hierarchical_namespace": {"enabled": True}} if hierarchical else {"versioning": {"enabled": True}}
         data = self._private_bucket(
@@ -62,10 +59,23 @@ class Bucket(NamespacedBucketBase[EncryptionKey], GcpComponent):
             deletes,
             recoverable_s=_RECOVERABLE_S if recoverable else 0,
             lifecycle_rules=data_lifecycle(versions=not hierarchical),
-            logging={"log_bucket": logs.name, "log_object_prefix": self.logical_name},
+            **logging,
             **layout,
         )
-        self._expose(after(data.name, [pulumi.Output.from_input(writer.id)]), key.id)
+        self._expose(after(data.name, logged), key.id)
+
+    def _log_bucket(self, where: ProjectLookup, key: EncryptionKey, deletes: bool) -> tuple[PlainDict, list[pulumi.Output[str]]]:
+        """Make the bucket of the access logs. Returns the data bucket's arguments for it, and ids that are known once Google can write."""
+        logs = self._private_bucket("access-logs", where.region, key, deletes, recoverable_s=0, lifecycle_rules=log_lifecycle())
+        writer = storage.BucketIAMMember(
+            self.child_name("access-logs-writer"),
+            bucket=logs.name,
+            role="roles/storage.objectCreator",
+            member=_LOG_WRITER,
+            opts=self.child_options(),
+        )
+        named = {"log_bucket": logs.name, "log_object_prefix": self.logical_name}
+        return {"logging": named}, [pulumi.Output.from_input(writer.id)]
 
     def _use_existing(self, bucket: pulumi.Output[str]) -> None:
         """Set `name` and `url`. The key needs no grant: Cloud Storage decrypts an object for every identity that may read it."""

@@ -16,6 +16,7 @@ from pulumi_gcp import compute
 
 from ...plain_data import PlainDict
 from .cidr import fabric_cidrs, region_of
+from .machines import RULE_LOGS
 from .project import GcpComponent
 
 __all__ = ["FABRICS", "Card", "FabricNetworks", "cards", "make_fabric", "network_interfaces"]
@@ -150,7 +151,7 @@ def _allow_internal_traffic(pool: GcpComponent, suffix: str, network: compute.Ne
         source_service_accounts=[account],
         target_service_accounts=[account],
         description="the pool's machines among each other",
-        log_config={"metadata": "EXCLUDE_ALL_METADATA"},
+        log_config=RULE_LOGS,
         opts=pool.child_options(),
     )
 

@@ -17,6 +17,7 @@ from .instance_template import prepare_machines
 from .key import EncryptionKey
 from .labels import STACK_LABEL
 from .machine_group import close_group, launcher_commands, machine_group, request_flex_start
+from .machines import RULE_LOGS
 from .network import Network
 from .pool_rules import key_problems, pool_problems
 from .project import GcpComponent, ProjectLookup
@@ -113,7 +114,7 @@ class GpuPool(KeyedPoolBase[Network, EncryptionKey], GcpComponent):
             source_service_accounts=[account],
             target_service_accounts=[account],
             description="the pool's machines among each other",
-            log_config={"metadata": "INCLUDE_ALL_METADATA"},
+            log_config=RULE_LOGS,
             opts=self.child_options(),
         )
         compute.Firewall(
@@ -125,6 +126,6 @@ class GpuPool(KeyedPoolBase[Network, EncryptionKey], GcpComponent):
             source_ranges=[_IAP_RANGE],
             target_service_accounts=[account],
             description="people with roles/iap.tunnelResourceAccessor, by SSH through Identity-Aware Proxy",
-            log_config={"metadata": "INCLUDE_ALL_METADATA"},
+            log_config=RULE_LOGS,
             opts=self.child_options(),
         )

@@ -123,14 +123,14 @@ class JobService(ContainerJobServiceBase[GpuPool, Bucket], GcpComponent):
             project_region=self._project.project_region,
             key=run.key_id,
             email=job.email if job else None,
-            vertex={pool.logical_name: [pool.network_attachment, pool.persistent_resource] for pool in pools},
+            vertex={pool.logical_name: [pool.network_attachment, pool.persistent_resource, pool.key_id] for pool in pools},
             granted=list(granted),  # targets are known only after the grants, so that nobody submits a job without its rights
             **bucket_urls(run, reads),
         )
         return make_targets(pools, known, self._target)
 
     def _target(self, pool: GpuPool, found: PlainMapping) -> TargetData:
-        attachment, persistent_resource = found["vertex"][pool.logical_name]
+        attachment, persistent_resource, pool_key = found["vertex"][pool.logical_name]
         return vertex_target(
             pool.logical_name,
             pool.spec,
@@ -140,6 +140,7 @@ class JobService(ContainerJobServiceBase[GpuPool, Bucket], GcpComponent):
             service_account=found["email"],
             network_attachment=attachment,
             persistent_resource=persistent_resource,
+            pool_key=pool_key,
         )
 
     def _repository(self, run: Bucket) -> pulumi.Output[str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..job_targets import JobSettings, common_fields, machine_fields
-from ..spec.pool import GpuPoolSpec, Reservation
+from ..spec.pool import FlexStart, GpuPoolSpec, Reservation
 from .machines import family
 from .project import ProjectRegion
 from .vertex_pool import vertex_disk
@@ -35,15 +35,20 @@ def vertex_target(
     *,
     region: str,
     service_account: str,
-    network_attachment: str,
+    network_attachment: str | None,
     persistent_resource: str | None,
+    pool_key: str | None,
 ) -> dict[str, object]:
-    """Return the job target of a `vertex` pool."""
+    """Return the job target of a `vertex` pool.
+
+    A job on a persistent resource must name the resource's own key, or none if it has none: Vertex AI refuses any other.
+    cloud.google.com/vertex-ai/docs/general/cmek (2026-12-01)
+    """
     row = spec.row("gcp")
     return {
         **common_fields("vertex", name, context.settings, context.run_bucket, context.buckets),
         **machine_fields(spec, row, context.settings.stack, region, expires),
-        "encryption_key": context.key_id,
+        "encryption_key": pool_key if persistent_resource else context.key_id,
         "project": context.project_region.project,
         "accelerator_type": family(row).accelerator,
         "strategy": _STRATEGIES.get(spec.mode, "standard"),
@@ -51,6 +56,7 @@ def vertex_target(
         "persistent_resource": persistent_resource,
         "service_account": service_account,
         "network_attachment": network_attachment,
+        "max_hours": spec.capacity.max_hours if isinstance(spec.capacity, FlexStart) else None,
         "boot_disk_gib": spec.root_disk_gib,
         "boot_disk_type": vertex_disk(row),
     }

@@ -93,6 +93,19 @@ class BucketSpec(Spec):
         "default: only the yard's network",
     )
 
+    access_logs: bool = Field(
+        False,
+        description="gcp: true also writes Cloud Storage's access logs to a second bucket, for which organisations with restricted "
+        "domains refuse the grant; default false",
+    )
+
+    @field_validator("access_logs")
+    @classmethod
+    def _check_access_logs(cls, access_logs: bool, info: ValidationInfo) -> bool:
+        if access_logs and cloud_of(info) not in (None, "gcp"):
+            raise invalid(access_logs, "only for cloud: gcp", "remove access_logs")
+        return access_logs
+
     @field_validator("open_to")
     @classmethod
     def _check_open_to(cls, open_to: list[str], info: ValidationInfo) -> list[str]:

@@ -46,7 +46,8 @@ def _request(target: VertexTarget) -> Any:
 @pytest.mark.parametrize("mode", CAPACITIES)
 def test_every_machine_of_the_catalogue_makes_a_valid_vertex_target(record: Any, mode: str) -> None:
     able = sorted(name for name, row in MACHINES.items() if "vertex" in row.services and mode in (row.modes or CAPACITIES))
-    specs = {name: {**VERTEX, "machine": name, "capacity": CAPACITIES[mode]} for name in able}
+    one = {"a3-highgpu-8g", "a3-megagpu-8g"}  # several nodes need a program that a CustomJob cannot start
+    specs = {name: {**VERTEX, "machine": name, "capacity": CAPACITIES[mode], "max_nodes": 1 if name in one else 2} for name in able}
     recording = record(lambda: declare(pools=specs))
     targets = parse_targets(json.dumps(recording.exports["job_targets"]), "job_targets")
     assert sorted(targets) == able

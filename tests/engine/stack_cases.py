@@ -109,7 +109,7 @@ GCP = Case(
     changed="l4",
     list_of_targets="gcp:storage/bucketObject:BucketObject",
     content=_content,
-    kept=("gcp:storage", "gcp:kms"),
+    kept=("gcp:storage", "gcp:kms", "gcp:compute/instanceTemplate"),
     boot=_metadata,
     own={
         "NETWORK": "projects/acme-network/global/networks/shared",

@@ -83,6 +83,30 @@ def test_google_refuses_a_firewall_rule_for_a_network_of_another_project(inputs:
     assert (resource_rules.of(token).refused(token, inputs, {}) is None) == accepted
 
 
+def test_google_refuses_a_grant_outside_the_organisation() -> None:
+    token = "gcp:storage/bucketIAMMember:BucketIAMMember"
+    refused = resource_rules.of(token).refused
+    assert "permitted customer" in str(refused(token, {"member": "group:cloud-storage-analytics@google.com"}, {}))
+    assert refused(token, {"member": "serviceAccount:a@acme-ml.iam.gserviceaccount.com"}, {}) is None
+
+
+@pytest.mark.parametrize("token", ["gcp:compute/networkAttachment:NetworkAttachment", "gcp:compute/instanceTemplate:InstanceTemplate"])
+def test_google_refuses_to_delete_what_machines_use(tmp_path: Path, token: str) -> None:
+    cloud = Cloud(tmp_path, 0)
+    cloud.create(token, "urn", {}, {}, "a")
+    with pytest.raises(Refused, match=r"Error 4(00|12)"):
+        cloud.delete(token, "a")
+
+
+def test_google_refuses_grants_to_service_agents_that_do_not_exist(tmp_path: Path) -> None:
+    token, cloud = "gcp:kms/cryptoKeyIAMMember:CryptoKeyIAMMember", Cloud(tmp_path, 0)
+    grant = {"member": "serviceAccount:service-123456789012@gcp-sa-aiplatform.iam.gserviceaccount.com"}
+    with pytest.raises(Refused, match="does not exist"):
+        cloud.create(token, "urn", grant, {}, "k/r/m")
+    cloud.create("gcp:projects/serviceIdentity:ServiceIdentity", "urn", {}, {}, "projects/acme-ml/services/aiplatform.googleapis.com")
+    cloud.create(token, "urn", grant, {}, "k/r/m")
+
+
 def test_google_blocks_the_id_of_a_deleted_custom_role(tmp_path: Path) -> None:
     token, cloud = "gcp:projects/iAMCustomRole:IAMCustomRole", Cloud(tmp_path, 0)
     cloud.create(token, "urn", {}, {}, "projects/acme-ml/roles/a")

@@ -18,8 +18,8 @@ from tests.helpers.gcp_sample_yard import FLEX, ZONE
 END = datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(days=90)
 """The yard's expiry: soon, because Google's schedules have no year."""
 TAGS = {"owner": "me@acme.io", "expires": END.isoformat(), "team": "nlp"}
-VMS: dict[str, Any] = {"service": "vms", "machine": "a3-ultragpu-8g", "zone": ZONE, "max_nodes": 4}
-VERTEX: dict[str, Any] = {**VMS, "service": "vertex"}
+VMS: dict[str, Any] = {"service": "vms", "machine": "a3-megagpu-8g", "zone": ZONE, "max_nodes": 4}
+VERTEX: dict[str, Any] = {**VMS, "service": "vertex", "machine": "g2-standard-48"}
 RESERVED = {"mode": "reservation", "reservation": f"projects/acme-ml/zones/{ZONE}/reservations/h200-block"}
 CAPACITIES: dict[str, Any] = {"on_demand": "on_demand", "spot": "spot", "reservation": RESERVED, "flex_start": FLEX}
 MACHINES = table("gcp").machines

@@ -28,6 +28,8 @@ _UNPRICED = {
     "gcp:workbench/instance:Instance": "workbench",
 }
 
+_LOGS = "subnet with flow logs (<= 0.50 USD per GiB beyond 50 GiB a month)"
+
 
 def _standing(yard: RecordedYard) -> list[Standing]:
     keys = len(yard.of("gcp:kms/cryptoKey:CryptoKey"))
@@ -35,8 +37,14 @@ def _standing(yard: RecordedYard) -> list[Standing]:
         Standing("nat_gateway", "Cloud NAT", len(yard.of("gcp:compute/routerNat:RouterNat"))),
         Standing("public_ipv4", "external address", _addresses(yard)),
         Standing("kms_key", "KMS key", keys),
+        Standing("network_logs", _LOGS, _logged(yard), _LOGS.replace("subnet", "subnets")),
         Standing("scheduler_job", "scheduler job", len(yard.of("gcp:cloudscheduler/job:Job"))),
     ]
+
+
+def _logged(yard: RecordedYard) -> int:
+    """Return the number of subnets with flow logs."""
+    return sum("logConfig" in subnet.inputs for subnet in yard.of("gcp:compute/subnetwork:Subnetwork"))
 
 
 def _addresses(yard: RecordedYard) -> int:

@@ -64,7 +64,8 @@ class Cloud:
             if token in resource_rules.of(token).held:
                 for other in self._folder.glob("*.json"):
                     document = json.loads(other.read_text(encoding="utf-8"))
-                    if other != file and made_id in set(leaves(document["inputs"])):
+                    holds = document["type"] not in resource_rules.of(token).holds_nothing
+                    if other != file and holds and made_id in set(leaves(document["inputs"])):
                         raise Refused(f"DependencyViolation: {made_id} is in use by {document['urn']}")
             file.unlink()
             if token in resource_rules.of(token).blocked:

@@ -138,6 +138,13 @@ REFUSALS = (
         "2026-12-01",
     ),
     Refusal(
+        "gcp:storage/bucketIAMMember:BucketIAMMember",
+        lambda inputs, config: inputs.get("member") != "group:cloud-storage-analytics@google.com",
+        "Error 412: One or more users named in the policy do not belong to a permitted customer.",
+        "cloud.google.com/resource-manager/docs/secure-by-default-organizations, iam.allowedPolicyMemberDomains, on since 2024-05-03",
+        "2026-12-01",
+    ),
+    Refusal(
         "gcp:compute/firewall:Firewall",
         lambda inputs, config: str(inputs["network"]).split("/global/")[0].split("/")[-1] == (inputs.get("project") or PROJECT),
         "Error 400: Invalid value for field 'resource.network'. Cross project referencing is not allowed for this resource.",
@@ -157,7 +164,7 @@ def refusals(token: str, inputs: Mapping[str, Any], find: Callable[[str], Mappin
     """Return Google's answers to a create. `find`: id of another resource -> its inputs."""
     agent = _AGENT.fullmatch(str(inputs.get("member")))
     service = _LATE_AGENTS.get(agent[1]) if agent else None
-    if service is None or find(f"projects/{PROJECT}/services/{service}.googleapis.com"):
+    if service is None or find(f"projects/{PROJECT}/services/{service}.googleapis.com") is not None:
         return []
     return [f"Error 400: Service account {inputs['member']} does not exist."]
 
@@ -214,7 +221,11 @@ SHAPES = ResourceRules(
     renewed={},
     refused=_refused,
     refusals=refusals,
+    # a template is only a text for later machines: cloud.google.com/compute/docs/instance-templates (2026-12-01)
+    holds_nothing=frozenset({_TEMPLATE}),
     undeletable={
+        # while machines made from it run: github.com/hashicorp/terraform-provider-google/issues/10365, /6277
+        _TEMPLATE: "Error 400: The instance_template resource is already being used, resourceInUseByAnotherResource",  # 2026-12-01
         # while machines are connected, and some days after a Vertex AI job: github.com/hashicorp/terraform-provider-google/issues/24145
         "gcp:compute/networkAttachment:NetworkAttachment": "Error 412: The network attachment has connected endpoints.",  # 2026-12-01
     },

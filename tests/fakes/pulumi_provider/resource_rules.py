@@ -49,6 +49,8 @@ class ResourceRules:
     refusals: Callable[[str, Mapping[str, Any], Callable[[str], Mapping[str, Any] | None]], list[str]] = lambda token, inputs, find: []
     """(token, inputs, id of another resource -> its inputs) -> the messages with which the service refuses the resource."""
 
+    holds_nothing: frozenset[str] = frozenset()
+    """Types whose references do not stop the delete of another resource."""
     undeletable: Mapping[str, str] = field(default_factory=dict)
     """Type -> the cloud's answer to a delete while the resource is in use, which the stand-in assumes it is."""
     blocked: frozenset[str] = frozenset()

@@ -89,7 +89,7 @@ def test_every_error_at_once() -> None:
         "gpuyard:limits.gpu: unknown key, allowed: gpus, usd_per_job; did you mean 'gpus'?",
         "gpuyard:buckets.runs.jobs: wrong value, got 'on', allowed: 'read' or 'write'",
         "gpuyard:buckets.Data: wrong value, got 'Data', allowed: a name of a-z, 0-9 and -",
-        "gpuyard:buckets.Data.on_destory: unknown key, allowed: existing, existing_key, jobs, on_destroy, open_to; "
+        "gpuyard:buckets.Data.on_destory: unknown key, allowed: access_logs, existing, existing_key, jobs, on_destroy, open_to; "
         "did you mean 'on_destroy'?",
         "gpuyard:pools.l4.max_nodes: required key is missing; largest number of nodes",
         "gpuyard:pools.l4.max_nods: unknown key, allowed: accelerator, capacity, disk_gib, encrypt_between_nodes, fabric_floor, image, "

@@ -19,7 +19,7 @@ from ..labels import gcp_labels
 __all__ = ["job_name", "label_filter", "request_body"]
 
 _LONGEST_NAME = 128  # characters of a display name
-_LONGEST_FLEX_S = 7 * 86400  # run time of a flex-start job, in seconds
+_LONGEST_FLEX_HOURS = 7 * 24  # run time of a flex-start job
 _GRACE_S = 25
 """Seconds for workers to save and exit. A spot machine ends 30 s after its preemption notice."""
 _REGISTRY = re.compile(r"^([a-z0-9-]+-docker\.pkg\.dev|([a-z]+\.)?gcr\.io|docker\.io)/")  # ContainerSpec.image_uri
@@ -46,9 +46,7 @@ def request_body(run: Run, target: VertexTarget) -> Json:
     if target.network_attachment is not None:
         spec["pscInterfaceConfig"] = {"networkAttachment": target.network_attachment}
     body = {"displayName": job_name(run, target), "labels": gcp_labels(run), "jobSpec": spec}
-    if target.encryption_key is None or target.persistent_resource is not None:  # a persistent resource has its own key
-        return body
-    return {**body, "encryptionSpec": {"kmsKeyName": target.encryption_key}}
+    return body if target.encryption_key is None else {**body, "encryptionSpec": {"kmsKeyName": target.encryption_key}}
 
 
 def label_filter(run: Run) -> str:
@@ -64,8 +62,11 @@ def _check(run: Run, target: VertexTarget, image: str) -> None:
         problem, fix = "Vertex AI pulls only from Artifact Registry and Docker Hub", "push the image to a repository of the project"
         problems.append(Problem("image", problem, image, "<region>-docker.pkg.dev/...", fix))
     flex, machines = target.strategy == "flex_start", target.reservation or target.persistent_resource
-    if flex and run.limit_s > _LONGEST_FLEX_S:
-        problems.append(Problem("timeout", "longer than a flex-start job may run", f"{run.limit_s / 86400:.1f}d", "<= 7d"))
+    hours = target.max_hours or _LONGEST_FLEX_HOURS
+    if flex and run.limit_s > hours * 3600:
+        fix = "lower timeout, or raise max_hours of the pool's capacity and run `pulumi up`"
+        got = f"{run.limit_s / 3600:g}h"
+        problems.append(Problem("timeout", "longer than the pool's machines run (flex start)", got, f"<= {hours}h", fix))
     if target.strategy != "standard" and machines:
         problem = f"strategy {target.strategy} cannot use reserved or persistent machines"
         problems.append(Problem("pool", problem, machines, fix="run `pulumi up`"))

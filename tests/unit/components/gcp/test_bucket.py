@@ -21,9 +21,7 @@ def test_children_of_a_bucket(record: Any, preview: bool) -> None:
     found = [f"{request.type.rpartition(':')[2]} {request.name}" for request in recorded.resources.values()]
     assert sorted(found) == [
         "Bucket runs",
-        "Bucket runs-access-logs",
         "Bucket runs-bucket",
-        "BucketIAMMember runs-access-logs-writer",
         "CryptoKey runs-key-key",
         "CryptoKeyIAMMember runs-key-storage-uses",
         "EncryptionKey runs-key",
@@ -48,11 +46,18 @@ def test_the_golden_bucket(record: Any, on_destroy: str, hierarchical: bool) -> 
         "encryption": {"defaultKmsKeyName": "projects/acme-ml/locations/us-central1/keyRings/runs-key-ring/cryptoKeys/runs-key-key"},
         "softDeletePolicy": {"retentionDurationSeconds": 604_800 if hierarchical and on_destroy == "keep" else 0},
         "forceDestroy": on_destroy == "delete",
-        "logging": {"logBucket": "runs-access-logs", "logObjectPrefix": "runs"},
         "labels": {"owner": "ml-acme-io", "expires": "2027-03-31", "team": "nlp", "gpuyard_stack": "gpuyard-local", "name": "runs-bucket"},
         **layout,
     }
     assert recorded.one("gpuyard-gcp:index:Bucket", "runs").retainOnDelete == (on_destroy == "keep")
+
+
+def test_access_logs_are_a_choice(record: Any) -> None:
+    """Organisations with restricted domains refuse the grant to Google's group."""
+    recorded = record(lambda: Bucket("runs", {"access_logs": True}, tags=TAGS))
+    assert recorded.inputs(BUCKET, "runs-bucket")["logging"] == {"logBucket": "runs-access-logs", "logObjectPrefix": "runs"}
+    writer = recorded.inputs("gcp:storage/bucketIAMMember:BucketIAMMember", "runs-access-logs-writer")
+    assert writer["member"] == "group:cloud-storage-analytics@google.com"
 
 
 @pytest.mark.parametrize("versions", [True, False])

@@ -114,7 +114,7 @@ def test_each_fabric_network_accepts_only_machines_of_the_pool(record: Any) -> N
 
 
 def test_two_pools_share_no_network(record: Any) -> None:
-    recorded = record(lambda: [pool(VMS, name=name)() for name in ("a", "b")])
+    recorded = record(lambda: [pool({**VMS, "machine": "a3-ultragpu-8g", "capacity": "spot"}, name=name)() for name in ("a", "b")])
     assert {name.partition("-")[0] for name in of_type(recorded, NETWORK)} == {"a", "b"}
     assert len(of_type(recorded, NETWORK)) == 4
 

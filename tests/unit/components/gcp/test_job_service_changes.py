@@ -7,7 +7,7 @@ from typing import Any
 import pulumi
 import pytest
 
-from gpuyard.components.gcp import Bucket, GpuPool, JobService, Network
+from gpuyard.components.gcp import Bucket, EncryptionKey, GpuPool, JobService, Network
 from tests.helpers.gcp_sample_pools import VERTEX as HELD
 from tests.helpers.gcp_sample_yard import SUBNET, VERTEX, VPC, ZONE, declare
 
@@ -25,8 +25,28 @@ def test_targets_wait_for_the_roles_of_jobs(record: Any) -> None:
         "train-vertex-uses-key",
         "l4-attach-network",
         "l4-attachment",
-        "runs-access-logs-writer",
+        "runs-bucket",
     }
+
+
+def test_a_job_on_kept_machines_names_their_key(record: Any) -> None:
+    """Vertex AI refuses a job whose key is not that of the persistent resource."""
+
+    def program() -> None:
+        network, runs = Network.adopt("net", vpc_id=VPC, subnet_ids={ZONE: SUBNET}), Bucket("runs")
+        spec = {"machine": "g2-standard-48", "max_nodes": 2, "service": "vertex"}
+        keyed = GpuPool("keyed", {**spec, "min_nodes": 1}, network=network, key=EncryptionKey("disks", uses=("aiplatform",)))
+        plain = [GpuPool(name, {**spec, **more}, network=network) for name, more in (("kept", {"min_nodes": 1}), ("made", {}))]
+        flex = GpuPool("flex", {**spec, "capacity": {"mode": "flex_start", "max_hours": 24}}, network=network)
+        pulumi.export("targets", JobService("train", pools=[keyed, *plain, flex], writes=[runs]).targets)
+
+    recorded = record(program)
+    targets = recorded.exports["targets"]
+    held = recorded.inputs("gcp:vertex/aiPersistentResource:AiPersistentResource", "keyed-held")
+    assert targets["keyed"]["encryption_key"] == held["encryptionSpec"]["kmsKeyName"]
+    assert targets["kept"]["encryption_key"] is None
+    assert targets["made"]["encryption_key"] is not None
+    assert {name: target["max_hours"] for name, target in targets.items()} == {"keyed": None, "kept": None, "made": None, "flex": 24}
 
 
 @pytest.mark.parametrize("preview", [False, True])

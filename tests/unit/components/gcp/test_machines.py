@@ -77,7 +77,7 @@ def test_the_fabric_is_the_cards_of_the_gpus_alone(row: catalogue.Machine) -> No
 )
 def test_the_preflight_compares_with_the_gpus_network(machine: str, rate: float, floor: float | None) -> None:
     spec = GpuPoolSpec.model_validate(
-        {"machine": machine, "zone": "us-central1-a", "max_nodes": 2, "service": "vms"}, context=in_cloud("gcp")
+        {"machine": machine, "zone": "us-central1-a", "max_nodes": 2, "service": "vms", "capacity": "spot"}, context=in_cloud("gcp")
     )
     expected = fabric(spec, GCP.machines[machine])
     assert expected is not None
@@ -108,7 +108,7 @@ def test_every_family_has_a_machine_in_the_catalogue() -> None:
 
 
 def test_hourly_items_have_a_price_and_a_source() -> None:
-    assert set(GCP.items) == {"nat_gateway", "public_ipv4", "kms_key", "scheduler_job"}
+    assert set(GCP.items) == {"nat_gateway", "public_ipv4", "kms_key", "scheduler_job", "network_logs"}
     assert all(rate.source in GCP.sources for rates in GCP.items.values() for rate in rates.values())
     assert GCP.global_quota is not None
     assert GCP.global_quota.code == "GPUS-ALL-REGIONS-per-project"

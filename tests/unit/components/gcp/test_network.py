@@ -70,7 +70,7 @@ def test_one_private_subnet_for_all_zones(record: Any) -> None:
         "region": "us-central1",
         "ipCidrRange": "10.40.0.0/17",
         "privateIpGoogleAccess": True,
-        "logConfig": {"aggregationInterval": "INTERVAL_5_SEC", "flowSampling": 0.5, "metadata": "INCLUDE_ALL_METADATA"},
+        "logConfig": {"aggregationInterval": "INTERVAL_10_MIN", "flowSampling": 0.1, "metadata": "EXCLUDE_ALL_METADATA"},
     }
 
 

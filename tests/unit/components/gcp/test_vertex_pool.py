@@ -22,7 +22,7 @@ def test_no_persistent_resource_without_min_nodes(record: Any, mode: str, previe
     recorded = record(lambda: made.append(pool({**VERTEX, "capacity": CAPACITIES[mode]})()), preview=preview)
     assert kinds(recorded) == ATTACHED
     assert (made[0].persistent_resource, made[0].node_member, made[0].scale_command) == (None, None, None)
-    assert recorded.outputs("GpuPool") == {"id": "pool", "machine": "a3-ultragpu-8g", "nodes": 4}
+    assert recorded.outputs("GpuPool") == {"id": "pool", "machine": "g2-standard-48", "nodes": 4}
 
 
 def test_the_network_attachment(record: Any) -> None:
@@ -67,8 +67,8 @@ def test_the_persistent_resource(record: Any, preview: bool) -> None:
         "location": "us-central1",
         "resourcePools": [
             {
-                "machineSpec": {"machineType": "a3-ultragpu-8g", "acceleratorType": "NVIDIA_H200_141GB", "acceleratorCount": 8},
-                "diskSpec": {"bootDiskType": "hyperdisk-balanced", "bootDiskSizeGb": 200},
+                "machineSpec": {"machineType": "g2-standard-48", "acceleratorType": "NVIDIA_L4", "acceleratorCount": 4},
+                "diskSpec": {"bootDiskType": "pd-ssd", "bootDiskSizeGb": 200},
                 "autoscalingSpec": {"minReplicaCount": "2", "maxReplicaCount": "4"},
                 "replicaCount": "2",
             }

@@ -127,7 +127,16 @@ def test_any_text_makes_a_legal_label(text: str) -> None:
     [
         ({"default_image": f"123456789012.dkr.ecr.us-east-1.amazonaws.com/t@sha256:{'a' * 64}"}, {}, "Artifact Registry and Docker Hub"),
         ({}, {"image": "us-docker.pkg.dev/acme/train:latest"}, "gpuyard pin"),
-        ({"strategy": "flex_start"}, {"limit_s": 8 * 86400}, "longer than a flex-start job may run, got 8.0d, allowed: <= 7d"),
+        (
+            {"strategy": "flex_start"},
+            {"limit_s": 8 * 86400},
+            "longer than the pool's machines run (flex start), got 192h, allowed: <= 168h",
+        ),
+        (
+            {"strategy": "flex_start", "max_hours": 24},
+            {"limit_s": 25 * 3600},
+            "got 25h, allowed: <= 24h; lower timeout, or raise max_hours",
+        ),
         ({"strategy": "flex_start", "reservation": RESERVATION}, {}, "strategy flex_start cannot use reserved or persistent machines"),
         ({"strategy": "spot", "spot": True, "persistent_resource": "yard"}, {}, "strategy spot cannot use reserved or persistent machines"),
         ({"reservation": RESERVATION, "persistent_resource": "yard"}, {}, "cannot use a reservation"),

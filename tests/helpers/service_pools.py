@@ -13,6 +13,7 @@ import pytest
 
 from gpuyard.training_jobs.backends import aws_batch, base, load_backend, local
 from gpuyard.training_jobs.backends.base import Backend
+from gpuyard.training_jobs.backends.local import spawn
 from gpuyard.training_jobs.runner import Runner
 from gpuyard.training_jobs.state import State
 from gpuyard.training_jobs.status import RunStatus
@@ -130,7 +131,8 @@ class Yard:
 
 
 def _local(folder: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack) -> Yard:
-    monkeypatch.setattr(base, "BOOTSTRAP", folder / "program.py")
+    (folder / "program.py").rename(folder / "node_program.py")
+    monkeypatch.setattr(spawn, "_SUPERVISOR", "tests.helpers.local_supervisor")
     monkeypatch.setattr(local, "GRACE_S", 1)
     yard = Yard(make_target(folder), load_backend, folder, "1s", lambda: {})
 

@@ -38,7 +38,7 @@ _SECRET_VALUE = re.compile(
 
 
 def arguments_hold_secret(arguments: Sequence[str]) -> bool:
-    """Return whether the arguments contain a secret, also as two arguments: `--password hunter2`."""
+    """Return whether the arguments contain a secret, in one argument or in two (`--password hunter2`)."""
     pairs = [f"{option}={value}" for option, value in itertools.pairwise(arguments) if option.startswith("--") and value[:1] != "-"]
     return any(has_secret_shape(text) for text in (*arguments, *pairs))
 

@@ -47,7 +47,7 @@ class Request:
 class ServiceStatus:
     """The state of one submission at its service, in gpuyard's terms.
 
-    Times are Unix times. `restarts` has the reason of each restart that the service made by itself. `overtime`: the job still runs,
+    Times are Unix times. `restarts` has the reason of each restart that the service itself made. `overtime`: the job still runs,
     although its run time over all restarts exceeds the time limit. (The service limits each restart separately.)
     """
 
@@ -94,7 +94,7 @@ class Backend(Protocol):
         """Return the calls that `submit` would make. Raises UsageError for a job that the service cannot run."""
 
     def submit(self, run: Run) -> str:
-        """Start a job for the submission unless it has one. Returns the service's id of the job."""
+        """Start the submission's job unless it exists. Returns the service's id of the job."""
 
     def find(self, run: Run) -> str | None:
         """Look up the job of a submission after a crash. Returns the service's id of the job; None if there is no job."""
@@ -106,7 +106,7 @@ class Backend(Protocol):
         """Yield log lines, ordered by time, from `since` (Unix time). `node`: None = all nodes. `follow`: continue until the job ends."""
 
     def cancel(self, service_id: str, run: Run) -> None:
-        """Ask the service to stop a job of `run`. A job that has ended or was cancelled stays as it is.
+        """Ask the service to stop a job of `run`. A job that has ended or was cancelled is not changed.
 
         Raises ConflictError when the job belongs to another run.
         """
@@ -202,4 +202,4 @@ def require_same_run(run: Run, job_name: str, environment: Mapping[str, str]) ->
 def require_same_job(run: Run, job_name: str, expected: str | None) -> None:
     """Raise ConflictError if a job's name is not the expected name. None = it belongs to another run."""
     if job_name != expected:
-        raise ConflictError(f"job {job_name} belongs to another run, not to {run.id}; it was not changed")
+        raise ConflictError(f"job {job_name} belongs to another run, not to {run.id}; the job was not changed")

@@ -80,7 +80,7 @@ def gcp_labels(run: Run) -> dict[str, str]:
 
 
 def gcp_label_value(text: str) -> str:
-    """Convert a text to a label's value: invalid characters become dashes, and only the last 63 stay. They contain a run's digest."""
+    """Convert a text to a label's value. Invalid characters become dashes. Only the last 63 characters stay: the digest is at the end."""
     return re.sub(r"[^a-z0-9_-]", "-", text.lower())[-63:].lstrip("-_")
 
 

@@ -10,7 +10,7 @@ __all__ = ["default_credential"]
 
 @functools.cache
 def default_credential() -> Any:
-    """Return the credential: the identity of the pipeline or machine, else `az login`. It is never an account key.
+    """Return the credential of the pipeline or machine, else of `az login`. It is never an account key.
 
     `default_credential.cache_clear()` makes the next call create a new one. azure-identity has no types.
     """

@@ -1,4 +1,4 @@
-"""Read CloudWatch log streams from the place where the last read stopped."""
+"""Read new events of CloudWatch log streams: each read continues after the last one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class LogStream:
     def read_new(self, aws: AwsClients, since: float | None) -> Iterator[LogEvent]:
         """Yield the events since the last read, but none before `since` (Unix time). A stream that does not exist yet has no events.
 
-        At the last page, CloudWatch returns the same token that was sent. An empty page can have pages after it.
+        On the last page, CloudWatch returns the token that was sent. After an empty page more pages can follow.
         """
         body: Json = {"logGroupName": self.group, "logStreamName": self.name, "startFromHead": True}
         if since is not None:

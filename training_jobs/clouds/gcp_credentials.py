@@ -13,8 +13,8 @@ __all__ = ["default_credentials", "principal_of"]
 def default_credentials(scope: str) -> Any:
     """Return the credentials: from the environment, else gcloud's, else the machine's. Raises google.auth's DefaultCredentialsError.
 
-    The scope is added afterwards: with a scope the library also asks Resource Manager for a project, which a pipeline's submitter
-    may not do. google.auth has no types.
+    The scope is added afterwards. Otherwise the library would ask Resource Manager for a project, for which a pipeline's submitter
+    has no permission. google.auth has no types.
     """
     import google.auth
     from google.auth import credentials

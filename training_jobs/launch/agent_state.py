@@ -1,4 +1,4 @@
-"""The JSON documents that a node and its elastic agent exchange: AgentPlan to the agent, AgentState from it."""
+"""The JSON documents between a node and its elastic agent: the node sends AgentPlan, the agent writes AgentState."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class AgentState:
 
 
 def read_state(folder: Path) -> AgentState | None:
-    """Read the newest state. Returns None when the agent has not written one yet."""
+    """Read the newest state. Returns None if the agent has not written any state yet."""
     try:
         return AgentState(**json.loads((folder / "agent.json").read_bytes()))
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Mirrors a script's local checkpoint folder below GPUYARD_CHECKPOINT_URL, and restores it on every node when an attempt starts.
+"""Copies a script's local checkpoint folder to GPUYARD_CHECKPOINT_URL, and restores it on every node when an attempt starts.
 
     <url>/folder/<attempt>/<sha256>                  a file's content; each attempt writes only below its own number
     <url>/folder/node-<attempt>-<number>-<node>.json the files that one node adds to a commit

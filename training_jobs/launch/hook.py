@@ -1,7 +1,7 @@
 """The module `gpuyard_hook` for training scripts: stop in time, report progress, keep checkpoints, exit as resumable.
 
 Outside gpuyard every call does nothing, so the same script runs under plain torchrun or alone.
-It uses torch only where the script has imported it.
+It uses torch only if the script has imported torch.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def last_report() -> tuple[int, dict[str, Any]] | None:
 
 
 def checkpoints() -> Path:
-    """Return a local folder for checkpoints. The first call restores the last save into it, the same files on every node.
+    """Return a local folder for checkpoints. The first call restores the last save: every node gets the same files.
 
     All processes call this. New files are lost unless `save_checkpoints` uploads them. Outside gpuyard the folder is ./checkpoints,
     and nothing is restored.

@@ -41,14 +41,14 @@ class ProgressWriter:
         self._publish(force=True)
 
     def heartbeat(self) -> None:
-        """Write the file if the last write was a minute ago. An attempt without a recorded end counts until its last write."""
+        """Write the file if the last write was a minute ago: an attempt without a recorded end takes time until its last write."""
         if time.monotonic() - self._written_at > HEARTBEAT_S:
             self._write()
 
     def update(self, phase: str, restarts: int) -> None:
         """Write the agent's state and rank 0's report.
 
-        A restart is over when a restarted worker reports a step. The report's restart count shows this; a clock could be wrong.
+        A restart is over when a restarted worker reports a step. The report's restart count shows this, because a clock could be wrong.
         """
         report = self._read_report()
         at = report.get("at") or 0.0

@@ -26,7 +26,7 @@ class StorageUnreachableError(OSError):
 
 @contextlib.contextmanager
 def translated_errors() -> Iterator[None]:
-    """Convert errors of a cloud's client to StorageUnreachableError. OSErrors and missing or old packages stay as they are."""
+    """Convert errors of a cloud's client to StorageUnreachableError. OSErrors, and errors of old or missing packages, are not converted."""
     try:
         yield
     except (OSError, NodeExitError, *_NOT_STORAGE):

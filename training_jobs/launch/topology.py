@@ -102,7 +102,7 @@ def _batch(env: Mapping[str, str]) -> NodePlacement:
 
 
 def _vertex(env: Mapping[str, str]) -> NodePlacement:
-    """Read CLUSTER_SPEC: workerpool0 has node 0 alone, workerpool1 has the other nodes in order.
+    """Read CLUSTER_SPEC: workerpool0 has only node 0, workerpool1 has the other nodes in order.
 
     Its names belong to Kubernetes services. Other nodes reach a node by its name on some ports, but the node itself cannot bind the name.
     So nodes exchange node 0's address through an object (as github.com/Snapchat/GiGL does, 2026-12).

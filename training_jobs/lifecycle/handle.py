@@ -139,7 +139,7 @@ class RunHandle:
         return build_status(NoDocuments(self.journal.url), self.record, self.target, service, self.clock())
 
     def unknown_status(self, detail: str) -> RunStatus:
-        """Return an UNKNOWN status from the record alone. `detail`: why the service cannot be queried."""
+        """Return the status UNKNOWN, with data from the record. `detail`: why the service cannot be queried."""
         return build_status(self.journal, self.record, self.target, ServiceStatus(State.UNKNOWN, detail=detail), self.clock())
 
     def start(self) -> bool:

@@ -93,7 +93,7 @@ class RunRecord(_Model):
 
     @property
     def current(self) -> Sequence[Submission]:
-        """The submissions since the last `--retry`, else all. They count against the time limit and the retries."""
+        """The submissions since the last `--retry`, or all without one. The time limit and the retries count them."""
         first = max(i for i, submission in enumerate(self.submissions) if submission.fresh)
         return self.submissions[first:]
 

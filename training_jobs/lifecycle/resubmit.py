@@ -112,7 +112,7 @@ def has_retry_left(record: RunRecord, reason: Reason | None, restarts: Sequence[
 
 
 def retries_left(record: RunRecord) -> Retries:
-    """Return the retries that are left: the spec's retries minus those that earlier submissions used."""
+    """Return the retries that are left: the spec's retries minus the retries that earlier submissions used."""
     retries = record.last.spec.retries
     remaining = {group: max(0, getattr(retries, group) - _ends(record.current[:-1], group)) for group in set(_GROUPS.values())}
     return Retries(**remaining)

@@ -73,7 +73,7 @@ class BlobStore(PrefixedStore):
         return self._put(path, data, ChangedError, etag=tag, match_condition=MatchConditions.IfNotModified)
 
     def names(self, folder: str, most: int | None = None) -> list[str]:
-        """List one level, page by page."""
+        """List one level of a folder, page by page."""
         start = self._folder(folder)
         with self._translated(folder, "list") as client:
             entries = bounded(client.walk_blobs(name_starts_with=start, delimiter="/"), most, f"{self._url}/{start.rstrip('/')}")
@@ -165,7 +165,7 @@ def drop_clients() -> None:
 
 
 def _is_missing(error: Any) -> bool:
-    """Return whether an error says that the object does not exist. A missing container has another code; a HEAD has no code."""
+    """Return whether an error says that the object does not exist. Returns False for a missing container."""
     return error_code(error) in _MISSING or (error.status_code == 404 and not error_code(error))
 
 

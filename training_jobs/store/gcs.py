@@ -1,4 +1,4 @@
-"""Google Cloud Storage as a store, for gs:// URLs. `create` requires generation 0, `replace` the generation that was read."""
+"""Google Cloud Storage as a store, for gs:// URLs. `create` requires generation 0. `replace` requires the generation that was read."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class GcsStore(PrefixedStore):
         return self._put(path, data, ChangedError, int(tag) if tag.isdigit() else -1)
 
     def names(self, folder: str, most: int | None = None) -> list[str]:
-        """List one level, page by page."""
+        """List one level of a folder, page by page."""
         start = self._folder(folder)
         found: set[str] = set()
         with self._translated(folder, "list") as client:
@@ -174,5 +174,5 @@ def _retry() -> Any:
 
 
 def _is_missing(error: BaseException) -> bool:
-    """Return whether an error says that the object does not exist. A missing bucket is another error."""
+    """Return whether an error says that the object does not exist. Returns False for a missing bucket."""
     return error_kind(error) == "missing" and _NO_BUCKET not in str(error)

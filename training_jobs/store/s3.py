@@ -58,7 +58,7 @@ class S3Store(PrefixedStore):
         return self._put(path, data, ChangedError, IfMatch=tag)
 
     def names(self, folder: str, most: int | None = None) -> list[str]:
-        """List one level, page by page."""
+        """List one level of a folder, page by page."""
         start = self._folder(folder)
         with self._translated(folder, "list") as client:
             pages = client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=start, Delimiter="/")

@@ -1,4 +1,4 @@
-"""Draws the loss curve and the confusion matrix as PNG where matplotlib is installed."""
+"""Draws the loss curve and the confusion matrix as PNG if matplotlib is installed."""
 
 from __future__ import annotations
 

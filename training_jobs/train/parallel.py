@@ -38,7 +38,7 @@ def choose_strategy(strategy: str, parameters: int, memory: int | None, world: i
             raise ConfigError(f"strategy: got single, but there are {world} ranks; fix: strategy=ddp")
         if strategy == "hsdp" and (world <= local_world or world % local_world):
             raise ConfigError(
-                f"strategy: got hsdp, but {world} ranks with {local_world} per node are not several complete nodes; fix: strategy=fsdp"
+                f"strategy: got hsdp, which needs several complete nodes; {world} ranks, {local_world} per node; fix: strategy=fsdp"
             )
         return strategy, "as set"
     if world == 1:
@@ -144,8 +144,8 @@ class ParallelModel:
     def gradient_sync(self, last: bool) -> Iterator[None]:
         """Synchronise gradients only after the last part of a batch (gradient accumulation).
 
-        FSDP2 still reduces and scatters them after each part. Otherwise every device would keep the whole model's gradients until the
-        last part: 14 to 28 GB for 7B. HSDP synchronises the nodes only after the last part.
+        FSDP2 still reduces and scatters them after each part. Otherwise every device would keep the gradients of the whole
+        model until the last part: 14 to 28 GB for 7B. HSDP synchronises the nodes only after the last part.
         """
         if isinstance(self.wrapped, DistributedDataParallel):
             with contextlib.nullcontext() if last else self.wrapped.no_sync():

@@ -126,7 +126,9 @@ def _encoder(settings: Settings) -> tuple[Any, int, str, int]:
     tokenizer = require_optional("tokenizers", f"tokenizer={settings.tokenizer}").Tokenizer.from_str(text)
     end = tokenizer.token_to_id(settings.end)
     if end is None:
-        raise ConfigError(f"end: got {settings.end!r}, which {settings.tokenizer} does not have; fix: end=TOKEN with its end-of-text token")
+        raise ConfigError(
+            f"end: got {settings.end!r}, which {settings.tokenizer} does not have; fix: end=TOKEN, the end-of-text token of this tokenizer"
+        )
     fs, root = open_filesystem(settings.out.rstrip("/"))
     fs.makedirs(root, exist_ok=True)
     fs.pipe_file(f"{root}/tokenizer.json", text.encode())

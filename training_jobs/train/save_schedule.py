@@ -25,7 +25,7 @@ class Saver(Protocol):
 
 
 class SaveSchedule:
-    """The saves of one rank: one save every `every_s` seconds, but none while the last save is still being written."""
+    """Decides when one rank saves: every `every_s` seconds, but not while the last save is still being written."""
 
     def __init__(self, every_s: float, saver: Saver, log: Callable[[str], None]) -> None:
         self._every_s, self._saver, self._log = every_s, saver, log
@@ -60,7 +60,7 @@ class SaveSchedule:
 
     @contextlib.contextmanager
     def timing_step(self) -> Iterator[None]:
-        """Time a step. While a save is being written, the time above that of a usual step counts as the save's cost."""
+        """Time a step. If a save is being written meanwhile, the time above a usual step counts as the save's cost."""
         writing, began = self._saver.writing is not None, time.monotonic()
         yield
         passed = time.monotonic() - began

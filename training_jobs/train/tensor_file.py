@@ -1,7 +1,7 @@
 """Encodes tensors as a safetensors file without copying them.
 
 `safetensors.save` copies the data and holds Python's global lock meanwhile: 3.4 s for 512 MiB, in which no training step can start. This
-module returns views of the tensors' memory. Writing and hashing them does not hold the lock.
+module returns views of the tensors' memory, which can be written and hashed without the lock.
 The format: https://huggingface.co/docs/safetensors (2026-11).
 """
 

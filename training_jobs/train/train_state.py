@@ -219,7 +219,7 @@ def own_share(state: State, rank: int, world: int) -> State:
 
 
 def scheduled_lr(config: Config, step: int) -> float:
-    """Return a step's learning rate: linear warm-up, then cosine decay to a tenth. wsd: constant, then linear decay in the last fifth."""
+    """Return a step's learning rate: linear warm-up, then a cosine to a tenth, or (wsd) constant until the last fifth, then linear to 0."""
     if step < config.warmup:
         return config.lr * (step + 1) / config.warmup
     share = min((step - config.warmup) / max(config.steps - config.warmup, 1), 1.0)

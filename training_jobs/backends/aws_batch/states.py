@@ -68,7 +68,7 @@ def status_of(job: _Entry, *, spot: bool, console_url: str, waits_for: str = "")
 
 
 def is_overtime(job: _Entry, now: float) -> bool:
-    """Return whether all attempts of a running job together exceed the time limit. (Batch limits each one.) `now`: Unix time."""
+    """Return whether a running job exceeds the time limit over all attempts. (Batch limits each attempt separately.) `now`: Unix time."""
     limit, attempts = (job.get("timeout") or {}).get("attemptDurationSeconds"), job.get("attempts") or []
     if job["status"] != "RUNNING" or not limit or not attempts or not job.get("startedAt"):
         return False

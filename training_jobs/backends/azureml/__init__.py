@@ -92,7 +92,7 @@ class AzureMLBackend:
         return replace(found, detail=f"{found.detail}{self._allocation_error()}") if status == "Queued" else found
 
     def _allocation_error(self) -> str:
-        """Return the cluster's last error, such as a quota, as a text to append to the status of a waiting job."""
+        """Return a text with the cluster's last error, such as a quota, for the status of a waiting job."""
         try:
             errors = self._cluster().get("errors") or []
         except GpuyardError:  # the job's own status is still right

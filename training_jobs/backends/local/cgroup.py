@@ -1,6 +1,6 @@
 """Put each job of a local pool into a control group, where this user may create one (Linux, cgroup v2).
 
-The group contains every process of the job, even a detached process, and even after the supervisor was killed.
+The group contains every process of the job, even if the process has detached itself or the supervisor was killed.
 """
 
 from __future__ import annotations

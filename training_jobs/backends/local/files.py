@@ -31,7 +31,7 @@ class PoolNode(TypedDict):
 
 
 class LeaseFile(TypedDict):
-    """leases/<run_id>.json: the nodes that a job holds, and its supervisor (docs/local-pool.md)."""
+    """leases/<run_id>.json: the nodes of a running job, and its supervisor (docs/local-pool.md)."""
 
     version: int
     run_id: str

@@ -78,7 +78,7 @@ class Pool(PoolFiles):
     def kill_supervisor(self, name: str, *, only_stopped: bool) -> None:
         """Kill the supervisor of a running job and all its descendants. The next `dispatch` ends the job.
 
-        `only_stopped`: kill only a supervisor that a signal such as SIGSTOP has stopped. It can neither enforce limits nor cancel.
+        `only_stopped`: kill it only if a signal such as SIGSTOP has stopped it. Then it neither enforces limits nor obeys a cancel.
         """
         with self._lock():
             job = self.readable_job(name)
@@ -111,7 +111,7 @@ class Pool(PoolFiles):
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
-        """Hold the pool's lock. Raises LostSightError when another process holds it for too long."""
+        """Hold the pool's lock. Raises LostSightError if another process holds the lock for too long."""
         self.nodes()
         with translate_os_errors(self.directory), (self.directory / "lock").open("a") as file:
             deadline = time.monotonic() + _LOCK_TIMEOUT_S

@@ -77,7 +77,7 @@ def _check(run: Run, target: VertexTarget, image: str) -> None:
 
 
 def _pools(run: Run, target: VertexTarget, image: str) -> list[Json]:
-    """Return the worker pools. The first has node 0 alone, the second all other nodes."""
+    """Return the worker pools. The first pool has only node 0, the second pool has all other nodes."""
     machine: Json = {"machineType": target.machine}
     if target.gpus_per_node:
         machine |= {"acceleratorType": target.accelerator_type, "acceleratorCount": target.gpus_per_node}

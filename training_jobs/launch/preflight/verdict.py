@@ -51,7 +51,7 @@ class Verdict:
 
 
 def bus_gbs(size: int, ranks: int, seconds: float) -> float:
-    """Return the bus bandwidth of an all-reduce in GB/s, as in nccl-tests. It does not depend on the number of ranks."""
+    """Return the bus bandwidth of an all-reduce in GB/s, as in nccl-tests. It can be compared between different numbers of ranks."""
     return size * 2 * (ranks - 1) / ranks / seconds / 1e9
 
 

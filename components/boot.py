@@ -26,6 +26,8 @@ class Boot:
     """Number of network cards with `nic_driver`. If some are missing, the machine shuts down. 0: no check."""
     nic_driver: str = ""
     """Kernel module of the fast network, such as efa."""
+    nic_link: str = ""
+    """Link layer of the fast network cards, such as InfiniBand, where another card has the same driver. Default: not checked."""
     disks: str = ""
     """Path pattern of the local disks in /dev/disk/by-id. They become one disk, mounted at /scratch. Default: no local disks."""
     image_mount: str = ""
@@ -50,6 +52,7 @@ def boot_script(boot: Boot) -> str:
         "GPUS": boot.gpus,
         "FAST_NICS": boot.fast_nics,
         "NIC_DRIVER": boot.nic_driver,
+        "NIC_LINK": boot.nic_link,
         "DISKS": boot.disks,
         "IMAGE_MOUNT": boot.image_mount,
         "IMAGE_UNIT": boot.image_unit,

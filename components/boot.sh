@@ -48,7 +48,8 @@ count_fast_nics() {
   local device driver found=0
   for device in "$ROOT"/sys/class/infiniband/*; do
     driver=$(readlink -f "$device/device/driver") || continue
-    if [ "${driver##*/}" = "$NIC_DRIVER" ]; then found=$((found + 1)); fi
+    [ "${driver##*/}" = "$NIC_DRIVER" ] || continue
+    if [ -z "$NIC_LINK" ] || grep -qx "$NIC_LINK" "$device"/ports/1/link_layer 2>/dev/null; then found=$((found + 1)); fi
   done
   echo "$found"
 }

@@ -19,7 +19,8 @@ __all__ = [
     "split_container_id",
 ]
 
-_RUN_DAYS = 7
+_RUN_DAYS = 1
+_SOFT_DELETE_DAYS = {True: 1, False: 2}  # with versions, which keep what is overwritten or deleted, and without
 _DATA_DAYS = 30
 _CONTAINER_DAYS = 30
 _CONTAINER = re.compile(
@@ -85,7 +86,7 @@ def blob_settings(versions: bool) -> PlainDict:
     """Return the arguments of BlobServiceProperties: soft delete of blobs and containers, and versioning if `versions`."""
     return {
         "is_versioning_enabled": versions,
-        "delete_retention_policy": {"enabled": True, "days": _RUN_DAYS},
+        "delete_retention_policy": {"enabled": True, "days": _SOFT_DELETE_DAYS[versions]},
         "container_delete_retention_policy": {"enabled": True, "days": _CONTAINER_DAYS},
     }
 
@@ -94,8 +95,9 @@ def lifecycle(container: str, versions: bool) -> list[dict[str, object]]:
     """Return the lifecycle rules of a data bucket. No rule deletes a current blob, so none can delete the last good checkpoint.
 
     The trainer deletes an old checkpoint only after a newer one is committed, and each attempt uses blob names of its own. Older versions
-    are deleted after 7 days below gpuyard/runs/, where checkpoints are large, and after 30 days elsewhere. Azure itself deletes uncommitted
-    blocks after a week. Without `versions` the rules delete only old snapshots.
+    are deleted after 1 day below gpuyard/runs/, where checkpoints are large, and after 30 days elsewhere. So a dropped checkpoint is
+    billed for two days: one as a version, one soft-deleted. Azure itself deletes uncommitted blocks after a week. Without `versions` the
+    rules delete only old snapshots.
     """
     kind = "version" if versions else "snapshot"
     return [

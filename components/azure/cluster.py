@@ -25,6 +25,7 @@ __all__ = ["close_clusters", "closing_workflow", "make_cluster"]
 _IDLE = "PT15M"  # time that an idle node waits for the next job, because starting a node takes minutes
 _IDLE_AT_THE_END = "PT2M"
 _API = "2025-06-01"
+_FIXED = ["properties.properties.vmSize", "properties.properties.vmPriority"]
 _AUTHENTICATION = {"type": "ManagedServiceIdentity", "audience": "https://management.azure.com/"}
 
 
@@ -32,11 +33,11 @@ def make_cluster(
     parent: AzureComponent,
     pool: GpuPool,
     workspace: ml.Workspace,
-    rules: Sequence[ml.ManagedNetworkSettingsRule],
+    before: Sequence[pulumi.Resource],
 ) -> ml.Compute:
     """Make a cluster without public addresses, passwords or keys. It has `min_nodes` nodes while there is no job.
 
-    Jobs have the pool's identity. `rules`: outbound rules that must exist before the first node.
+    Jobs have the pool's identity. `before`: what must exist first, outbound rules and another cluster.
     """
     ml = az.machinelearningservices
     scale = ml.ScaleSettingsArgs(
@@ -60,7 +61,8 @@ def make_cluster(
         identity={"type": "UserAssigned", "user_assigned_identities": [pool.identity.id]},
         properties=ml.AmlComputeArgs(compute_type="AmlCompute", disable_local_auth=True, properties=nodes),
         tags=parent.azure_tags(),
-        opts=parent.child_options(depends_on=list(rules)),
+        # Azure ML keeps the old size if a cluster's size is changed in place, and cannot have two clusters of one name
+        opts=parent.child_options(depends_on=list(before), delete_before_replace=True, replace_on_changes=_FIXED),
     )
 
 

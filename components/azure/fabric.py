@@ -9,11 +9,18 @@ from ...problems import Problem, show
 from .. import catalogue
 from ..catalogue import Machine
 
-__all__ = ["PLACEMENT_GROUP", "Orchestration", "fabric_problems", "placement_arguments", "rdma_twin"]
+__all__ = ["PLACEMENT_GROUP", "Orchestration", "fabric_problems", "has_trusted_launch", "placement_arguments", "rdma_twin"]
 
 Orchestration = Literal["uniform", "flexible"]
 PLACEMENT_GROUP = 100
 """Maximum number of machines in one placement group: learn.microsoft.com/azure/virtual-machine-scale-sets/ (placement groups)."""
+
+_UNTRUSTED = ("_A100_v4", "asr_v4")  # ND A100: learn.microsoft.com/azure/virtual-machines/trusted-launch
+
+
+def has_trusted_launch(row: Machine) -> bool:
+    """Return whether the yard starts machines of this size with Trusted Launch."""
+    return row.architecture == "x86_64" and not (row.name.startswith("Standard_ND") and row.name.endswith(_UNTRUSTED))
 
 
 def placement_arguments(row: Machine, orchestration: Orchestration) -> PlainDict:

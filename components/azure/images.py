@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ...problems import Problem, show
 
-__all__ = ["NEWEST", "ImageUrn", "image_problems", "image_reference", "image_urn"]
+__all__ = ["NEWEST", "ImageUrn", "image_problems", "image_reference", "image_urn", "is_managed_image"]
 
 _URN = re.compile(r"(?P<publisher>[\w.-]+):(?P<offer>[\w.-]+):(?P<sku>[\w.-]+):(?P<version>latest|\d+\.\d+\.\d+)")
 _ID = re.compile(
@@ -44,6 +44,11 @@ def image_reference(image: str) -> dict[str, str]:
     """Return the argument `image_reference` of a scale set for a URN or a resource id."""
     match = _URN.fullmatch(image)
     return match.groupdict() if match else {"id": image}
+
+
+def is_managed_image(image: object) -> bool:
+    """Return whether the value is the id of a managed image, which has no generation for Trusted Launch."""
+    return isinstance(image, str) and bool(_ID.fullmatch(image)) and "/galleries/" not in image.lower()
 
 
 def image_problems(image: object) -> list[Problem]:

@@ -181,8 +181,10 @@ class JobService(JobServiceBase[GpuPool, Bucket], AzureComponent):
         pools: Sequence[GpuPool],
         rules: Sequence[ml.ManagedNetworkSettingsRule],
     ) -> dict[str, ml.Compute]:
-        """Make the clusters after the outbound rules, because Azure creates the managed network together with its first node."""
-        clusters = {pool.logical_name: make_cluster(self, pool, workspace, rules) for pool in pools}
+        """Make the clusters after the outbound rules, one after another: Azure provisions the managed network before the first one."""
+        clusters: dict[str, ml.Compute] = {}
+        for pool in pools:
+            clusters[pool.logical_name] = make_cluster(self, pool, workspace, [*rules, *list(clusters.values())[-1:]])
         ends = [pool.end for pool in pools if pool.end is not None and not pool.closed]
         if ends:
             close_clusters(self, workspace, clusters, min(ends))

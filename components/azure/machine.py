@@ -11,7 +11,7 @@ from ...plain_data import PlainDict
 from .. import catalogue
 from ..boot import Boot, boot_script, multipart
 from ..spec.pool import GpuPoolSpec, Reservation
-from .fabric import Orchestration, placement_arguments
+from .fabric import Orchestration, has_trusted_launch, placement_arguments
 from .images import image_reference, image_urn
 
 if TYPE_CHECKING:
@@ -47,7 +47,6 @@ _TEMPORARY_GIB = {
     "Standard_ND96isr_H100_v5": 1000,
     "Standard_ND96isr_H200_v5": 1024,
 }
-_UNTRUSTED = ("_A100_v4", "asr_v4")  # ND A100: learn.microsoft.com/azure/virtual-machines/trusted-launch
 
 
 class PreparedMachines(NamedTuple):
@@ -96,6 +95,7 @@ def boot_of(row: catalogue.Machine) -> Boot:
         gpus=row.gpus,
         fast_nics=row.fast_nics,
         nic_driver="mlx5_core" if row.fast_nics else "",
+        nic_link="InfiniBand" if row.fast_nics else "",  # the Ethernet card has the same driver
         disks=_LOCAL_DISKS if row.local_nvme_gb else "",
         containers="optional",
     )
@@ -121,7 +121,7 @@ def security(row: catalogue.Machine, *, encryption_at_host: bool = True) -> Plai
     Secure Boot is off: NVIDIA's driver in the image is not signed for it.
     """
     host = {"encryption_at_host": encryption_at_host}
-    if row.architecture != "x86_64" or (row.name.startswith("Standard_ND") and row.name.endswith(_UNTRUSTED)):
+    if not has_trusted_launch(row):
         return host
     return {**host, "security_type": "TrustedLaunch", "uefi_settings": {"v_tpm_enabled": True, "secure_boot_enabled": False}}
 

@@ -13,8 +13,8 @@ from ...problems import Problem, show
 from ..expiry import date_problems
 from ..spec.pool import GpuPoolSpec, Reservation
 from ..spec.ssh import SSH_KEY
-from .fabric import fabric_problems
-from .images import image_problems, image_urn
+from .fabric import fabric_problems, has_trusted_launch
+from .images import image_problems, image_urn, is_managed_image
 
 __all__ = ["pool_problems", "ssh_key_problems"]
 
@@ -67,6 +67,9 @@ def _machine_problems(raw: PlainMapping, orchestration: str) -> list[Problem]:
     if spec.service == "vms" and not raw.get("image") and not image_urn("vms", row.architecture):
         what = f"Microsoft has no image for {row.architecture} machines"
         problems.append(Problem("image", what, "nothing", "the id of your own image", "set image"))
+    if spec.service == "vms" and is_managed_image(raw.get("image")) and has_trusted_launch(row):
+        what, allowed = "a managed image cannot start with Trusted Launch", "a version of a gallery's image, or a marketplace image"
+        problems.append(Problem("image", what, show(raw["image"]), allowed, "copy it into a gallery with security type TrustedLaunch"))
     return problems
 
 

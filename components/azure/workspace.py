@@ -68,6 +68,7 @@ def make_workspace(
         system_datastores_auth_mode="Identity",
         public_network_access="Enabled" if open_to else "Disabled",
         managed_network={"isolation_mode": ISOLATION[isolation]},
+        provision_network_now=True,  # else the first cluster waits for it, up to half an hour, and may fail
         v1_legacy_mode=False,
         tags=parent.azure_tags(),
         opts=parent.child_options(),

@@ -66,7 +66,7 @@ class FakeMachine:
             for name in (f"nvme-local_{index}", f"nvme-local_{index}_1"):  # udev gives a disk two names
                 (names / name).symlink_to(self.root / f"dev/nvme{index}n1")
 
-    def cards(self, drivers: list[str]) -> None:
+    def cards(self, drivers: list[str], links: tuple[str, ...] = ()) -> None:
         known = self.root / "sys/class/infiniband"
         shutil.rmtree(known, ignore_errors=True)
         for index, driver in enumerate(drivers):
@@ -74,6 +74,10 @@ class FakeMachine:
             device = known / f"card{index}" / "device"
             device.mkdir(parents=True)
             (device / "driver").symlink_to(self.root / "sys/drivers" / driver)
+            if index < len(links):
+                port = known / f"card{index}" / "ports/1"
+                port.mkdir(parents=True)
+                (port / "link_layer").write_text(f"{links[index]}\n")
 
     def gpus(self, count: int) -> None:
         """Put GPUs and a switch between them on the PCI bus."""

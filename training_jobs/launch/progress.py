@@ -16,7 +16,10 @@ from .time_budget import HEARTBEAT_S
 __all__ = ["ProgressWriter", "utc_now", "write_document"]
 
 _MOST_BYTES = 2**20  # the largest report that is read
-_EVERY_LOCAL_S, _EVERY_REMOTE_S = 0.5, 10.0
+_EVERY_S = {"file": 0.5, "abfs": 90.0}
+"""Scheme -> seconds between two writes. Blob Storage keeps each write as a version for a day, and recommends fewer than 1,000 versions of a
+blob: learn.microsoft.com/azure/storage/blobs/versioning-overview, read on 2026-12-01."""
+_EVERY_REMOTE_S = 10.0
 
 
 class ProgressWriter:
@@ -25,7 +28,7 @@ class ProgressWriter:
     def __init__(self, attempt_url: str, attempt: int, report_file: Path) -> None:
         self.save_s: float | None = None
         self._url = f"{attempt_url}/progress.json"
-        self._every_s = _EVERY_LOCAL_S if objects.is_local(attempt_url) else _EVERY_REMOTE_S
+        self._every_s = _EVERY_S.get(attempt_url.partition(":")[0], _EVERY_REMOTE_S)
         self._report_file = report_file
         self._written_at = 0.0
         self._written: dict[str, Any] = {}
@@ -42,7 +45,7 @@ class ProgressWriter:
 
     def heartbeat(self) -> None:
         """Write the file if the last write was a minute ago: an attempt without a recorded end takes time until its last write."""
-        if time.monotonic() - self._written_at > HEARTBEAT_S:
+        if time.monotonic() - self._written_at > max(HEARTBEAT_S, self._every_s):
             self._write()
 
     def update(self, phase: str, restarts: int) -> None:

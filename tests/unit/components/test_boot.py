@@ -104,6 +104,15 @@ def test_cards_of_another_driver_do_not_count(machine: FakeMachine) -> None:
     assert shuts_down(machine, machine.boot(), "unhealthy: 1 network cards with the driver efa, this type of machine has 2")
 
 
+def test_an_ethernet_card_of_the_same_driver_is_no_fast_card(machine: FakeMachine) -> None:
+    """Azure's Ethernet card and its InfiniBand cards have one driver."""
+    settings = dataclasses.replace(HEALTHY, fast_nics=2, nic_driver="mlx5_core", nic_link="InfiniBand")
+    machine.cards(["mlx5_core"] * 3, ("Ethernet", "InfiniBand", "InfiniBand"))
+    assert machine.boot(settings).stdout.splitlines()[-1] == "gpuyard: healthy: 8 GPUs, 2 fast network cards"
+    machine.cards(["mlx5_core"] * 2, ("Ethernet", "InfiniBand"))
+    assert "1 network cards with the driver mlx5_core, this type of machine has 2" in machine.boot(settings).stdout
+
+
 def test_an_image_without_the_fast_network_driver_keeps_the_machine(machine: FakeMachine) -> None:
     """Every replacement machine would shut itself down too, and each costs money."""
     machine.cards([])

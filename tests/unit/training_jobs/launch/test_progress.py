@@ -63,3 +63,9 @@ def test_a_report_that_is_none_is_ignored(tmp_path: Path, make: Callable[[Path],
     writer = ProgressWriter(tmp_path.as_uri(), 1, tmp_path / "report.json")
     writer.update("running", 0)
     assert json.loads((tmp_path / "progress.json").read_text())["step"] is None
+
+
+def test_blob_storage_gets_fewer_than_1000_versions_of_the_document_a_day(tmp_path: Path) -> None:
+    """learn.microsoft.com/azure/storage/blobs/versioning-overview recommends fewer than 1,000 versions; they are kept for a day."""
+    writer = ProgressWriter("abfs://runs@acme.dfs.core.windows.net/a", 1, tmp_path / "report")
+    assert 86_400 / writer._every_s < 1000

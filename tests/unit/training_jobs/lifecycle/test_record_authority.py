@@ -92,6 +92,8 @@ def test_a_succeeded_run_whose_folder_was_removed_is_not_adopted(yard: Yard, tmp
     assert yard.new_runner().wait(run).state is State.SUCCEEDED
     assert not yard.runner.submit(job(), None, key="k").created
     shutil.rmtree(attempts.parent)
-    with pytest.raises(ConflictError, match=f"run {run} succeeded, but its folder gpuyard/runs/{run}/ was removed .* use another --request-key, or"):
+    with pytest.raises(
+        ConflictError, match=f"run {run} succeeded, but its folder gpuyard/runs/{run}/ was removed .* use another --request-key, or"
+    ):
         yard.runner.submit(job(), None, key="k")
     assert len(yard.service.submitted) == 1

@@ -11,7 +11,8 @@ from .run import time_limit, yard_bucket
 from .spec import JobSpec
 from .target import JobTarget
 
-_UNEXPANDED = re.compile(r"\$\(|\$\{|\$[A-Za-z_]|\{\{")
+_UNEXPANDED = re.compile(r"\$\(|\$\{|\$[A-Za-z_]|\{\{|`|%\w+%|<no value>")  # of shells, CI systems, cmd.exe and Go templates
+_LONGEST_KEY = 256
 
 __all__ = ["check", "check_key"]
 
@@ -29,11 +30,17 @@ def check(spec: JobSpec, target: JobTarget, now: float) -> None:
 
 
 def check_key(key: str) -> None:
-    """Check a request key. Raises UsageError for a blank key or an unexpanded variable, which would be the same key in every submit."""
+    """Check a request key. Raises UsageError for one that every submit would share, or that another submit would not repeat exactly."""
+    got, allowed = repr(key[:_LONGEST_KEY]), "a new text for each logical job, such as its date"
     if not key.strip():
-        problem = Problem("--request-key", "an empty key", repr(key), "a new text for each logical job, such as its date")
+        problem = Problem("--request-key", "an empty key", got, allowed)
     elif _UNEXPANDED.search(key):
-        problem = Problem("--request-key", "an unexpanded variable", repr(key), fix='use double quotes in a shell: "$(date -u +%F)"')
+        problem = Problem("--request-key", "an unexpanded variable", got, fix='use double quotes in a shell: "$(date -u +%F)"')
+    elif key != key.strip() or not key.isprintable():
+        fix = "remove the line break or the other character, such as by $(...) in a shell"
+        problem = Problem("--request-key", "blanks around the key, or a character that cannot be seen", got, fix=fix)
+    elif len(key) > _LONGEST_KEY:
+        problem = Problem("--request-key", "a key that is too long", f"{len(key)} characters", f"<= {_LONGEST_KEY} characters")
     else:
         return
     raise UsageError("the request key cannot identify a run", [problem])

@@ -195,6 +195,7 @@ class Runner:
         elif choice.action is Action.NEXT:
             job.store_code()
             created = handle.start_next(job.spec, job.code, fresh=choice.fresh)
+            note = note if created else f"not started: earlier attempts used up the {handle.record.last.limit_reason} limit"
         return Submitted(created, note, handle.status())
 
     def status(self, run: str) -> RunStatus:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import PydanticSerializationError
 
 from gpuyard.plain_data import PlainDict
 from gpuyard.training_jobs.status import RunStatus
@@ -150,5 +152,10 @@ class ErrorDocument(_Document):
 
 def emit(document: BaseModel) -> None:
     """Print a document on stdout."""
-    sys.stdout.write(json_escaped(document.model_dump_json(by_alias=True, indent=2)) + "\n")
+    try:
+        text = document.model_dump_json(by_alias=True, indent=2)
+    except PydanticSerializationError:  # a file name that is not UTF-8
+        text = json.dumps(document.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False)
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"  # a closed stdout has none
+    sys.stdout.write(json_escaped(text, encoding) + "\n")
     sys.stdout.flush()

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from . import options
+from .safe_text import one_line
 
 __all__ = ["command"]
 
@@ -30,7 +31,7 @@ def command(
     left_out: list[str] = []
     files = make_runner(stack, targets).fetch(run, folder, left_out.append)
     for line in left_out:
-        print(f"not copied: {line}", file=sys.stderr)
+        print(f"not copied: {one_line(line)}", file=sys.stderr)
     if json:
         emit(FetchDocument(run_id=run, folder=str(folder.resolve()), files=files, left_out=left_out))
     else:

@@ -24,7 +24,8 @@ def command(
     stack: options.Stack = None,
     targets: options.Targets = None,
 ) -> None:
-    """Print the output of a run's newest attempt. Ctrl-C stops printing; the run continues."""
+    """Print the output of a run's newest attempt. Ctrl-C stops only the printing."""
+    import contextlib
     import sys
 
     from .streams import unescaped
@@ -33,7 +34,7 @@ def command(
 
     start = _moment(since) if since is not None else None
     runner = make_runner(stack, targets)
-    with hint_on_interrupt(run):
+    with hint_on_interrupt(run) if follow else contextlib.nullcontext():
         for line in runner.logs(run, node=node, since=start, follow=follow):
             for text in [line.text] if raw else line.text.splitlines() or [""]:
                 print(f"[node {line.node}] {text}", file=unescaped(sys.stdout) if raw else sys.stdout, flush=follow)

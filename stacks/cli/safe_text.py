@@ -6,12 +6,14 @@ GitHub's runner takes a line that begins with `::` after white space, and `##[` 
 
 from __future__ import annotations
 
+import json
 import re
 
-__all__ = ["LineEscaper", "escaped", "json_escaped"]
+__all__ = ["LineEscaper", "escaped", "json_escaped", "one_line"]
 
 _STYLE = re.compile(r"\x1b\[[0-9;]*[mK]")  # colours, and erasing to the end of the line
 _LINE_END = re.compile("\r\n|[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+_LINE_BREAK = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 _HIDDEN = re.compile("[\x00-\x08\x0e-\x1b\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _INDENT = re.compile("[\\s\u200b\ufeff]*")
 _COMMAND_START = re.compile(f"{_INDENT.pattern}:(?=:)")
@@ -50,10 +52,23 @@ def escaped(text: str) -> str:
     return LineEscaper().feed(text)
 
 
-def json_escaped(text: str) -> str:
-    r"""Return JSON with the same meaning, with \u escapes in place of hidden characters and CI commands."""
+def one_line(text: str) -> str:
+    """Return a text, such as a file name, as one line: its line breaks are escaped too."""
+    return escaped(_LINE_BREAK.sub(_code, text))
+
+
+def json_escaped(text: str, encoding: str = "utf-8") -> str:
+    r"""Return JSON with the same meaning, with \u escapes in place of hidden characters and CI commands.
+
+    All characters beyond ASCII are escaped too if `encoding` lacks one of them.
+    """
     hidden = re.compile(f"{_HIDDEN.pattern}|[\x85\u2028\u2029]")
-    return _COMMAND.sub(lambda found: f"#\\u0023{found[0][2:]}", hidden.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+    shown = _COMMAND.sub(lambda found: f"#\\u0023{found[0][2:]}", hidden.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+    try:
+        shown.encode(encoding)
+    except UnicodeEncodeError:
+        return re.sub("[^\x00-\x7f]", lambda found: json.dumps(found[0])[1:-1], shown)
+    return shown
 
 
 def _code(found: re.Match[str]) -> str:

@@ -63,9 +63,10 @@ class _Guarded:
         return _Guarded(self._stream, required=self._required, escape=False)
 
     def flush(self) -> None:
-        """Flush the stream."""
+        """Flush the stream. A stream that is closed has nothing to flush."""
         with self._failures():
-            self._open().flush()
+            if self._stream is not None:
+                self._stream.flush()
 
     def isatty(self) -> bool:
         """Return whether the stream is a terminal."""

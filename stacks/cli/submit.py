@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import options
+from .safe_text import one_line
 
 if TYPE_CHECKING:
     from gpuyard.training_jobs.runner import SubmitPlan
@@ -33,8 +34,8 @@ def command(
         bool,
         typer.Option(
             "--check",
-            help="For schedulers: exit with the job's outcome if the run has failed or was cancelled, else 0; "
-            "print nothing about an existing run that has not failed.",
+            help="For schedulers: exit with the job's outcome if the run has failed, was cancelled or is UNKNOWN, else 0; "
+            "print nothing about any other run that exists.",
         ),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the run id and the exact API requests; create nothing.")] = False,
@@ -48,7 +49,7 @@ def command(
 
     from .documents import SubmitDocument, emit
     from .targets import make_runner
-    from .view import follow, print_submitted
+    from .view import follow, hint_on_interrupt, print_submitted
 
     if dry_run and (retry or again or wait or check):
         raise UsageError("--dry-run creates nothing; remove --retry, --again, --wait and --check")
@@ -63,15 +64,16 @@ def command(
     submitted = runner.submit(spec, code_dir, key=request_key, retry=retry, again=again, leave_out=[Path(job)])
     _print_left_out(submitted.left_out)
     run = submitted.status.run_id
-    failed = submitted.status.state in {State.FAILED, State.CANCELLED}
-    if submitted.created or failed or not check:
+    bad = submitted.status.state in {State.FAILED, State.CANCELLED, State.UNKNOWN}
+    if submitted.created or bad or not check:
         needs_wait = submitted.created and not wait and spec.retries.user_error > 0
-        print_submitted(run, submitted.note, needs_wait=needs_wait, quiet=json)
+        with hint_on_interrupt(run):
+            print_submitted(run, submitted.note, needs_wait=needs_wait, quiet=json)
     outcome = follow(runner, run, quiet=json) if wait else None
     if json:
         status = outcome or submitted.status
         emit(SubmitDocument(run_id=run, created=submitted.created, note=submitted.note, status=status))
-    if outcome is None and check and failed:
+    if outcome is None and check and bad:
         outcome = submitted.status
     if outcome is not None:
         raise typer.Exit(exit_for(outcome.state, outcome.reason))
@@ -80,7 +82,7 @@ def command(
 def _print_left_out(lines: Sequence[str]) -> None:
     """Print to stderr each entry of the code folder that is not sent, except ignored files."""
     for line in lines:
-        print(f"not sent: {line}", file=sys.stderr)
+        print(f"not sent: {one_line(line)}", file=sys.stderr)
 
 
 def _print_plan(plan: SubmitPlan, *, as_json: bool) -> None:
@@ -98,7 +100,7 @@ def _print_plan(plan: SubmitPlan, *, as_json: bool) -> None:
         return
     print(f"run {plan.run_id}   nothing was created; code: {counted(len(plan.files), 'file')}")
     for name in plan.files:
-        print(f"  {name}")
+        print(f"  {one_line(name)}")
     print("the API requests would be")
     for request in bodies:
         print(f"{request['operation']} {json.dumps(request['body'], indent=2)}")

@@ -31,6 +31,10 @@ def find_targets(stack: str | None, targets: str | None) -> tuple[dict[str, JobT
     """Return the targets and their source, such as "stack 'dev'". Raises UsageError when the stack is not up."""
     if stack is not None and targets is not None and targets != os.environ.get("GPUYARD_TARGETS"):
         raise UsageError("--stack and --targets exclude each other; remove one")
+    empty = [option for option, value in (("--stack", stack), ("--targets", targets)) if value is not None and not value.strip()]
+    if empty:  # such as an unset variable of a pipeline: the default would be another stack
+        fix = "set its value, or remove the option to use the default"
+        raise UsageError("the targets cannot be found", [Problem(option, "empty", fix=fix) for option in empty])
     if stack is None and targets is not None:
         return _checked_targets(parse_targets(_read(targets), targets), targets), targets
     name = stack or selected_stack() or LOCAL

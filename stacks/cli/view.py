@@ -38,12 +38,12 @@ def print_submitted(run: str, note: str, *, needs_wait: bool, quiet: bool) -> No
 
 @contextlib.contextmanager
 def hint_on_interrupt(run: str) -> Iterator[None]:
-    """On Ctrl-C or a failed write to stdout, print the commands that wait for or cancel the run. The run continues."""
+    """On Ctrl-C or a failed write to stdout, print the commands that wait for or cancel the run. Only this command ends."""
     try:
         yield
     except (KeyboardInterrupt, OutputError) as error:
         option = _yard_option()
-        print(f"\nthe run continues. Wait: gpuyard wait {run}{option}   Cancel: gpuyard cancel {run}{option}", file=sys.stderr)
+        print(f"\nthe run was not stopped. Wait: gpuyard wait {run}{option}   Cancel: gpuyard cancel {run}{option}", file=sys.stderr)
         if isinstance(error, OutputError):
             raise
         raise typer.Exit(Exit.INTERRUPTED) from None

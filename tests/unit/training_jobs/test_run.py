@@ -147,12 +147,19 @@ def test_a_pool_whose_machines_expired_takes_no_job() -> None:
         check(job(), pool, end)
 
 
-@pytest.mark.parametrize("key", ["", "  ", "$VAR", "nightly-${DATE}", "$(date)", "{{ ds }}"])
+@pytest.mark.parametrize("key", ["", "  ", "$VAR", "nightly-${DATE}", "$(date)", "{{ ds }}", "`date`", "%DATE%", "<no value>"])
 def test_a_key_that_would_be_the_same_for_ever_is_refused(key: str) -> None:
     with pytest.raises(UsageError, match=r"--request-key: (an empty key|an unexpanded variable)"):
         check_key(key)
 
 
-@pytest.mark.parametrize("key", ["2026-11-22", "a b", "5$", "build/17"])
+@pytest.mark.parametrize("key", ["2026-11-22\n", " a", "a\u200b", "\udcff", "\x1b[31mred", "x" * 257])
+def test_a_key_that_another_submit_would_not_repeat_is_refused(key: str) -> None:
+    with pytest.raises(UsageError, match=r"--request-key: (blanks around|a key that is too long)") as caught:
+        check_key(key)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("key", ["2026-11-22", "a b", "5$", "build/17", "5%", "größe"])
 def test_any_other_key_is_accepted(key: str) -> None:
     check_key(key)

@@ -17,7 +17,10 @@ import pytest
 
 from gpuyard.stacks.cli import main
 from gpuyard.stacks.cli.pulumi_cli import find_pulumi
-from gpuyard.training_jobs.runner import Runner
+from gpuyard.training_jobs.runner import Runner, Submitted
+from gpuyard.training_jobs.spec import parse_job
+from gpuyard.training_jobs.state import Reason, State
+from gpuyard.training_jobs.target import parse_target
 from tests.helpers.local_pool import make_target, target_document
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -114,6 +117,18 @@ def test_the_jobs_own_code_is_in_the_document_and_the_outcome_is_the_exit_code(f
     new = json.loads(cli("submit", job, "--again", "--json").stdout)
     assert new["created"]
     assert new["run_id"] != status["run_id"]
+
+
+@pytest.mark.parametrize(
+    ("state", "code"), [("RUNNING", 0), ("SUCCEEDED", 0), ("FAILED", 124), ("CANCELLED", 1), ("UNKNOWN", 8)]
+)  # fmt: skip
+def test_check_turns_a_schedule_red(folder: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, state: str, code: int) -> None:
+    job = write_job(folder)
+    first = Runner({"local": parse_target(target_document(folder))}).submit(parse_job(json.loads((folder / job).read_text())), None)
+    status = first.status.model_copy(update={"state": State(state), "reason": Reason.TIMEOUT if state == "FAILED" else None})
+    monkeypatch.setattr(Runner, "submit", lambda *_, **__: Submitted(False, f"adopted: it is {state}", status))
+    done = cli("submit", job, "--check")
+    assert (done.returncode, state in done.stdout) == (code, code != 0)
 
 
 def test_another_job_under_one_key_is_refused_with_the_difference(folder: Path, cli: Cli) -> None:
@@ -229,6 +244,9 @@ def test_the_order_of_the_sources_of_targets(folder: Path, cli: Cli) -> None:
     assert "--stack local" in pulumi_calls(GPUYARD_TARGETS="", SELECTED="")[-1]
     both = cli("pools", "--stack", "prod", "--targets", "other.json", PATH=path)
     assert both.returncode == 2
+    for option in ("--stack", "--targets"):
+        empty = cli("pools", option, "", GPUYARD_TARGETS="")
+        assert (empty.returncode, f"{option}: empty" in empty.stderr) == (2, True), empty.stderr
 
 
 def test_ctrl_c_does_not_end_the_run_and_prints_how_to_continue(folder: Path, cli: Cli) -> None:

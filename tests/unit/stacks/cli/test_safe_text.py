@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from gpuyard.components.planning.render import _cell
 from gpuyard.stacks.cli import logs
-from gpuyard.stacks.cli.safe_text import LineEscaper, escaped, json_escaped
+from gpuyard.stacks.cli.documents import ErrorDocument, emit
+from gpuyard.stacks.cli.safe_text import LineEscaper, escaped, json_escaped, one_line
 from gpuyard.stacks.cli.streams import guarded_streams
 from gpuyard.training_jobs.backends.base import LogLine
 
@@ -55,6 +56,23 @@ def test_json_keeps_its_meaning(document: dict[str, str]) -> None:
     shown = json_escaped(json.dumps(document, ensure_ascii=False, indent=2))
     assert json.loads(shown) == document
     assert _bad(shown) == []
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
+def test_json_is_valid_in_every_encoding(encoding: str) -> None:
+    document = {"tail": "café ▇ 日本 😀\x00\u2028"}
+    shown = json_escaped(json.dumps(document, ensure_ascii=False), encoding)
+    assert json.loads(shown.encode(encoding)) == document
+
+
+def test_a_document_with_a_name_that_is_not_utf_8_is_valid_json(capsys: pytest.CaptureFixture[str]) -> None:
+    emit(ErrorDocument(error="no such file bad\udcff.yaml", exit_code=2, problems=[]))
+    assert json.loads(capsys.readouterr().out)["error"] == "no such file bad\udcff.yaml"
+
+
+@given(_TEXTS.map("".join))
+def test_a_file_name_is_one_line(name: str) -> None:
+    assert len(one_line(f"a{name}").splitlines()) == 1
 
 
 @given(_TEXTS.map("".join))

@@ -47,7 +47,7 @@ def test_a_reader_that_leaves_does_not_make_a_running_job_a_failed_one(folder: P
     done = shell(folder, "gpuyard submit job.yaml --wait | head -n 1")
     assert done.returncode == 130, done.stderr
     assert done.stdout.startswith("run hello-")
-    assert "the run continues. Wait: gpuyard wait hello-" in done.stderr
+    assert "the run was not stopped. Wait: gpuyard wait hello-" in done.stderr
     assert "Traceback" not in done.stderr
     (status,) = Runner({"local": parse_target(target_document(folder))}).runs()
     assert status.state in {State.PENDING, State.RUNNING}
@@ -55,6 +55,8 @@ def test_a_reader_that_leaves_does_not_make_a_running_job_a_failed_one(folder: P
 
 def test_a_full_disk_is_not_a_document(folder: Path) -> None:
     Runner({"local": parse_target(target_document(folder))}).submit(job(launcher="none", command=_NAP), None)
+    unknown = shell(folder, "gpuyard status nope >&-")  # nothing was to be printed, so nothing is incomplete
+    assert unknown.returncode == 7, unknown.stderr
     for line in ("gpuyard list --json > /dev/full", "gpuyard list --json >&-"):
         done = shell(folder, line)
         assert done.returncode == 8, (line, done.stderr)

@@ -261,6 +261,14 @@ def test_the_cost_limit_covers_all_attempts_together(yard: Yard) -> None:
     assert [(s.limit_s, s.limit_reason) for s in record.submissions] == [(100, "cost"), (60, "cost"), (20, "cost")]
 
 
+def test_a_submit_after_the_cost_limit_says_that_it_started_nothing(yard: Yard) -> None:
+    run = yard.submit(max_cost_usd=100, retries={"preempted": 0})
+    yard.service.answers = deque([ServiceStatus(State.STOPPED, Reason.PREEMPTED, 75, yard.now, yard.now + 100)])
+    submitted = yard.runner.submit(job(max_cost_usd=100, retries={"preempted": 0}), None)
+    assert (submitted.created, submitted.status.run_id, submitted.status.state) == (False, run, State.FAILED)
+    assert submitted.note == "not started: earlier attempts used up the cost limit"
+
+
 @pytest.fixture
 def ahead(yard: Yard) -> str:
     """Return a run whose writer died before the call; the writer's clock was two hours ahead of everybody else's."""

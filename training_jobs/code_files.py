@@ -8,8 +8,8 @@ the reason, on stderr.
 
 from __future__ import annotations
 
+import contextlib
 import os
-import re
 import stat
 import subprocess
 from collections.abc import Collection, Iterator
@@ -17,26 +17,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from pathspec import GitIgnoreSpec
-from pathspec.patterns.gitignore.base import GitIgnorePatternError
-
+from ..counts import counted
 from ..problems import Problem
 from .errors import UsageError
+from .ignore_rules import GIT, Rules, rules_above
+from .key_files import is_key_file
 
-__all__ = ["CodeFiles", "job_code_folder", "list_code"]
+__all__ = ["CodeFiles", "job_code_folder", "list_code", "refuse_unreadable"]
 
-_NEVER = ".git"  # a folder, or a file in a worktree or submodule; never sent
 _CACHES = {".venv", ".yard", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
-_KEYS = re.compile(
-    r"\.env(\..+)?|\.envrc|\.netrc|\.git-credentials|\.pgpass|\.pypirc|\.npmrc|\.htpasswd|\.boto|\.s3cfg|kubeconfig"
-    r"|id_(rsa|dsa|ecdsa|ed25519)(_sk)?|.+\.(pem|key|p12|pfx|jks|keystore|kdbx|ppk|publishsettings)"
-    r"|(application_default_)?credentials(\.json)?|client_secret.*\.json|service[_-]account.*\.json",
-    re.IGNORECASE,
-)
-_KEY_FOLDERS = {".ssh", ".aws", ".azure", ".gcloud", ".gnupg", ".kube", ".docker"}
-_EXAMPLE = re.compile(r"(?i).*\.(example|sample|template|dist|pub)")
 _KERNEL_FOLDERS = ("/proc", "/sys", "/dev")
+_OUTPUTS = (1, 2)  # file descriptors of this process
 _GITLINK = b"160000"  # the mode of a submodule in git's index
+_SKIPPED = b"S"  # the tag of a file that a sparse checkout leaves out, in `git ls-files -t`
 _GIT_TIMEOUT_S = 60
 _SAFE = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")  # a repository's own settings may name programs
 
@@ -51,29 +44,6 @@ class CodeFiles(NamedTuple):
     left_out: list[str]
 
 
-@dataclass(frozen=True)
-class _Rules:
-    """Ignore rules of each folder, the outermost folder first. Patterns are relative to their folder."""
-
-    levels: tuple[tuple[Path, GitIgnoreSpec], ...] = ()
-
-    def ignore(self, path: Path, *, is_folder: bool) -> bool | None:
-        """Return whether the rules ignore an entry: None = no rule matches, False = a rule with `!` includes it."""
-        suffix = "/" if is_folder else ""
-        verdict: bool | None = None
-        for base, spec in self.levels:
-            found = spec.check_file(path.relative_to(base).as_posix() + suffix).include
-            verdict = verdict if found is None else found
-        return verdict
-
-    def below(self, folder: Path) -> _Rules:
-        """Return the rules that apply inside a folder, its own .gitignore last. A nested git repository inherits no rules."""
-        start = (_exclude_file(folder),) if (folder / _NEVER).exists() else ()
-        levels = () if start else self.levels
-        specs = [(folder, _spec(file)) for file in (*start, folder / ".gitignore") if file.is_file()]
-        return _Rules((*levels, *specs))
-
-
 @dataclass
 class _Walk:
     root: Path
@@ -81,17 +51,17 @@ class _Walk:
     tracked: frozenset[str]
     left_out: list[str] = field(default_factory=list)
 
-    def files(self, folder: Path, rules: _Rules, above: tuple[Path, ...]) -> Iterator[Path]:
+    def files(self, folder: Path, rules: Rules, above: tuple[Path, ...]) -> Iterator[Path]:
         rules, above = rules.below(folder), (*above, folder.resolve())
-        entries = _entries(folder)
+        entries = sorted(folder.iterdir())
         if not entries and folder != self.root:
             self._note(folder, "an empty folder, which git does not store")
         for path in entries:
-            if path.name == _NEVER or path in self.leave_out:
+            if path.name == GIT or self._is_left_out(path):
                 continue
             yield from self._entry(path, rules, above)
 
-    def _entry(self, path: Path, rules: _Rules, above: tuple[Path, ...]) -> Iterator[Path]:
+    def _entry(self, path: Path, rules: Rules, above: tuple[Path, ...]) -> Iterator[Path]:
         linked = path.is_symlink()
         is_folder = path.is_dir()
         if self._is_tracked(path, is_folder and not linked):
@@ -103,16 +73,23 @@ class _Walk:
             return
         if linked and (reason := self._bad_link(path, above)):
             self._note(path, reason)
-        elif verdict is None and not self._holds_tracked(path) and _is_key(path, is_folder):
+        elif verdict is None and not self._holds_tracked(path) and is_key_file(path, is_folder):
             name = self._name(path)
             self._note(path, f"looks like a key or a password file; if the job needs it, add the line `!{name}` to .gitignore")
         elif is_folder:
             inner = self.files(path, rules, above)
             yield from (file for file in inner if not ignored or self._is_tracked(file, False))
+        elif _is_own_output(path):  # `gpuyard submit ... > run.json`: it would be other code in each submit
+            self._note(path, "the output of this command goes there")
         elif stat.S_ISREG(path.stat().st_mode):
             yield path
         else:
             self._note(path, "not a regular file")
+
+    def _is_left_out(self, path: Path) -> bool:
+        """Return whether an entry, or the target of a link, is one of the files to leave out. They may be given by another path."""
+        may_be = path.is_symlink() or any(path.name == each.name for each in self.leave_out)
+        return may_be and Path(os.path.realpath(path)) in self.leave_out
 
     def _bad_link(self, path: Path, above: tuple[Path, ...]) -> str | None:
         try:
@@ -137,12 +114,13 @@ class _Walk:
         self.left_out.append(f"{self._name(path)}: {reason}")
 
 
-def _is_key(path: Path, is_folder: bool) -> bool:
-    """Return whether the name of a file or folder suggests keys or passwords. For a link, its target's name counts too."""
-    names = [path.name, path.resolve().name]
-    if is_folder:
-        return any(name in _KEY_FOLDERS for name in names)
-    return any(_KEYS.fullmatch(name) and not _EXAMPLE.fullmatch(name) for name in names)
+def _is_own_output(path: Path) -> bool:
+    """Return whether standard output or standard error of this process is redirected to a file."""
+    for descriptor in _OUTPUTS:
+        with contextlib.suppress(OSError):  # it is closed
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                return True
+    return False
 
 
 def job_code_folder(base: Path, code: str) -> Path:
@@ -151,8 +129,8 @@ def job_code_folder(base: Path, code: str) -> Path:
     Raises UsageError for a folder outside the job file's git repository. Without a repository, the folder must be inside the parent
     of `base`. Folders of the kernel, such as /proc, are refused.
     """
-    found = (base / code).resolve()
-    root = next((parent for parent in (base, *base.parents) if (parent / _NEVER).exists()), base.parent).resolve()
+    found = Path(os.path.realpath(base / code))
+    root = next((parent for parent in (base, *base.parents) if (parent / GIT).exists()), base.parent).resolve()
     if found.is_relative_to(root) and not any(found.is_relative_to(each) for each in _KERNEL_FOLDERS):
         return base / code
     problem = Problem("code", "outside the job file's repository", code, f"a folder in {root}", "copy the code there")
@@ -164,13 +142,14 @@ def list_code(folder: Path, leave_out: Collection[Path] = ()) -> CodeFiles:
 
     Raises UsageError when the folder is missing, cannot be read, or holds no file to send.
     """
-    if not folder.is_dir():
-        fix = "correct code:, a path relative to the job file"
-        raise UsageError("the job's code folder is missing", [Problem("code", "no such folder", str(folder), fix=fix)])
-    root = Path(os.path.abspath(folder))
-    tracked, notes = _tracked(root)
-    walk = _Walk(root, frozenset(Path(os.path.abspath(path)) for path in leave_out), frozenset(tracked))
-    files = {path.relative_to(root).as_posix(): path for path in walk.files(root, _rules_above(root), ())}
+    with refuse_unreadable():
+        if not folder.is_dir():
+            fix = "correct code:, a path relative to the job file"
+            raise UsageError("the job's code folder is missing", [Problem("code", "no such folder", str(folder), fix=fix)])
+        root = Path(os.path.abspath(folder))
+        tracked, notes = _tracked(root)
+        walk = _Walk(root, frozenset(Path(os.path.realpath(path)) for path in leave_out), frozenset(tracked))
+        files = {path.relative_to(root).as_posix(): path for path in walk.files(root, rules_above(root), ())}
     if not files:
         fix = "correct .gitignore, or remove code: when the command needs none"
         raise UsageError(
@@ -180,72 +159,48 @@ def list_code(folder: Path, leave_out: Collection[Path] = ()) -> CodeFiles:
     return CodeFiles(dict(sorted(files.items())), [*notes, *walk.left_out])
 
 
-def _rules_above(folder: Path) -> _Rules:
-    """Return the rules of the repository that apply to `folder`, without the folder's own rules."""
-    repository = next((parent for parent in (folder, *folder.parents) if (parent / _NEVER).exists()), None)
-    rules = _Rules()
-    if repository is None or repository == folder:
-        return rules
-    for part in reversed([parent for parent in folder.parents if parent.is_relative_to(repository)]):
-        rules = rules.below(part)
-    return rules
+@contextlib.contextmanager
+def refuse_unreadable() -> Iterator[None]:
+    """Raise an error of the file system inside the context as UsageError."""
+    try:
+        yield
+    except OSError as error:
+        problem = Problem("code", error.strerror or str(error), os.fsdecode(error.filename or ""), fix="make it readable, or ignore it")
+        raise UsageError("the job's code cannot be read", [problem]) from None
 
 
 def _tracked(folder: Path) -> tuple[set[str], list[str]]:
-    """Return the names that git tracks below `folder`, submodules included, and a note for each submodule that is not checked out."""
-    listed = _git(folder, "ls-files", "--stage", "-z")
-    if listed is None:
-        return set(), []
-    names, notes = set[str](), list[str]()
+    """Return the names that git tracks below `folder`, submodules included, and a note for each part that is not checked out."""
+    listed = _git(folder, "ls-files", "-t", "--stage", "-z")
+    if isinstance(listed, str):
+        in_repository = any((parent / GIT).exists() for parent in (folder, *folder.parents))
+        return set(), [f"tracked files that an ignore rule names, because git cannot list them: {listed}"] if in_repository else []
+    names, notes, skipped = set[str](), list[str](), 0
     for entry in filter(None, listed.split(b"\0")):
         about, _, raw = entry.partition(b"\t")
         name = os.fsdecode(raw)
-        if not about.startswith(_GITLINK):
+        tag, mode = about.split(b" ")[:2]
+        if mode != _GITLINK:
             names.add(name)
-        elif (folder / name / _NEVER).exists():
+            skipped += tag == _SKIPPED and not os.path.lexists(folder / name)
+        elif (folder / name / GIT).exists():
             inner, inner_notes = _tracked(folder / name)
             names |= {f"{name}/{each}" for each in inner}
             notes += [f"{name}/{note}" for note in inner_notes]
         else:
             notes.append(f"{name}: a submodule that is not checked out; run `git submodule update --init`")
+    if skipped:
+        notes.append(f"{counted(skipped, 'tracked file')} outside the sparse checkout; run `git sparse-checkout disable`")
     return names, notes
 
 
-def _git(folder: Path, *arguments: str) -> bytes | None:
-    """Return git's output. None if git is not installed or `folder` is not in a repository that git trusts."""
+def _git(folder: Path, *arguments: str) -> bytes | str:
+    """Return git's output. If git is not installed or refuses, such as in another user's repository, return the reason as text."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # set inside git's hooks
     try:
         done = subprocess.run(["git", *_SAFE, *arguments], cwd=folder, env=clean, capture_output=True, timeout=_GIT_TIMEOUT_S, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None
-
-
-def _exclude_file(repository: Path) -> Path:
-    """Return the file info/exclude of a repository, worktree or submodule."""
-    git = repository / _NEVER
-    if git.is_file():
-        git = (repository / git.read_text(errors="replace").removeprefix("gitdir:").strip()).resolve()
-        common = git / "commondir"
-        if common.is_file():
-            git = (git / common.read_text(errors="replace").strip()).resolve()
-    return git / "info" / "exclude"
-
-
-def _spec(file: Path) -> GitIgnoreSpec:
-    """Read the ignore rules of a file. Invalid patterns, such as `[z-a]` or a lone `!`, are skipped, as in git."""
-    lines = []
-    for line in file.read_text(encoding="utf-8-sig", errors="surrogateescape").split("\n"):
-        try:
-            GitIgnoreSpec.from_lines([line.removesuffix("\r")])
-        except (GitIgnorePatternError, re.error):
-            continue
-        lines.append(line.removesuffix("\r"))
-    return GitIgnoreSpec.from_lines(lines)
-
-
-def _entries(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.iterdir())
     except OSError as error:
-        raise UsageError("the job's code cannot be read", [Problem("code", error.strerror or str(error), str(folder))]) from None
+        return f"git: {error.strerror}"
+    except subprocess.TimeoutExpired:
+        return f"git did not answer within {_GIT_TIMEOUT_S} s"
+    return done.stdout if done.returncode == 0 else done.stderr.decode(errors="replace").strip().partition("\n")[0]

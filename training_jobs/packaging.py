@@ -17,12 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..problems import Problem
-from .code_files import CodeFiles, list_code
+from .code_files import CodeFiles, list_code, refuse_unreadable
 from .errors import UsageError
 
 __all__ = ["MAX_BYTES", "Package", "pack"]
 
 MAX_BYTES = 200 * 2**20
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"  # github.com/git-lfs/git-lfs, docs/spec.md, read 2026-12-01
+_ONLY_POINTER = "the file itself, because only its Git LFS pointer is here; run `git lfs pull`"
 _HOOK_SHIM = 'import sys\n\nfrom gpuyard.training_jobs.launch import hook\n\nsys.modules["gpuyard_hook"] = hook\n'
 
 
@@ -48,14 +50,16 @@ def pack(code: Path | None, command: Sequence[str], *, leave_out: Collection[Pat
     `leave_out`: files that are not sent, such as the job file. Raises UsageError when the folder is missing,
     cannot be read, holds no file to send, or is above MAX_BYTES.
     """
-    listed = list_code(code, leave_out) if code else None
-    user = list(_user_files(listed)) if listed else []
+    listed = list_code(code, leave_out) if code else CodeFiles({}, [])
+    with refuse_unreadable():
+        user = list(_user_files(listed))
+    pointers = [f"{name.removeprefix('code/')}: {_ONLY_POINTER}" for name, data, _ in user if data.startswith(_LFS_POINTER)]
     trainer = list(_own_files("train")) if any(part.startswith("gpuyard.training_jobs.train") for part in command) else []
     digest = hashlib.sha256()
     for name, data, mode in [*user, *trainer]:
         digest.update(f"{name}\0{mode:o}\0{len(data)}\0".encode(errors="surrogateescape") + data)
     sha256, archive = _archived([*user, *trainer, *_launch_files()])
-    return Package(digest.hexdigest(), sha256, archive, tuple(listed.files) if listed else (), tuple(listed.left_out) if listed else ())
+    return Package(digest.hexdigest(), sha256, archive, tuple(listed.files), (*listed.left_out, *pointers))
 
 
 _newest: dict[str, tuple[str, bytes]] = {}  # only the last archive: packing is the slowest part of repeated submits
@@ -98,10 +102,7 @@ def _user_files(code: CodeFiles) -> Iterator[tuple[str, bytes, int]]:
         got, allowed = f"{total / 2**20:.0f} MiB", f"<= {MAX_BYTES >> 20} MiB"
         raise UsageError("the job's code is too large", [Problem("code", "too large", got, allowed, fix)])
     for name, path in code.files.items():
-        try:
-            yield f"code/{name}", path.read_bytes(), 0o755 if os.access(path, os.X_OK) else 0o644
-        except OSError as error:
-            raise UsageError("the job's code cannot be read", [Problem("code", error.strerror or str(error), str(path))]) from None
+        yield f"code/{name}", path.read_bytes(), 0o755 if os.access(path, os.X_OK) else 0o644
 
 
 def _archive(entries: Sequence[tuple[str, bytes, int]]) -> bytes:

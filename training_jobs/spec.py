@@ -112,7 +112,9 @@ class JobSpec(_Model):
     nproc_per_node: int | None = Field(None, ge=1, description="processes per node; default: one per GPU or CPU slot")
     image: str | None = Field(None, description="container image with its digest; default: the target's image")
     code: str | None = Field(
-        None, description="folder with the job's code, relative to the job file; files in .gitignore are not sent; default: no code"
+        None,
+        min_length=1,
+        description="folder with the job's code, relative to the job file; files in .gitignore are not sent; default: no code",
     )
     setup: list[str] | None = Field(None, min_length=1, description="command (argv) that each node runs once before its ranks start")
     launcher: Literal["torchrun", "none"] = Field("torchrun", description="`torchrun`, or `none`: run the command once per node")

@@ -39,6 +39,8 @@ _JOBS = {
         "status",
         "errors",
         "code_files",
+        "ignore_rules",
+        "key_files",
         "secret_rule",
         "process_limits",
         "packaging",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -112,12 +113,56 @@ def test_an_unreadable_folder_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
 
     def iterdir(folder: Path) -> object:
         if folder.name == "private":
-            raise PermissionError(13, "Permission denied")
+            raise PermissionError(13, "Permission denied", str(folder))
         return listed(folder)
 
     monkeypatch.setattr(Path, "iterdir", iterdir)
     with pytest.raises(UsageError, match=r"Permission denied, got .*private"):
         list_code(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["private/.git", ".gitignore", ".git/info/exclude", "train.py"])
+def test_an_entry_without_permission_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    make(repository(tmp_path, {"train.py": ""}), {".gitignore": "", "private/x.py": ""})
+    status, text, data = Path.stat, Path.read_text, Path.read_bytes
+
+    def denied(read: Callable[..., object]) -> Callable[..., object]:
+        def call(path: Path, **options: object) -> object:
+            if path == tmp_path / name and (read is not status or "private" in name):
+                raise PermissionError(13, "Permission denied", str(path))
+            return read(path, **options)
+
+        return call
+
+    for method, read in (("stat", status), ("read_text", text), ("read_bytes", data)):
+        monkeypatch.setattr(Path, method, denied(read))
+    with pytest.raises(UsageError, match=rf"Permission denied, got .*{name}; make it readable, or ignore it"):
+        pack(tmp_path, ["train.py"])
+
+
+@pytest.mark.parametrize("text", ["gitdir: a\0b", "gitdir: ../..", "", "hello"])
+def test_a_git_file_of_any_content_is_no_internal_error(tmp_path: Path, text: str) -> None:
+    make(tmp_path, {"train.py": "", "inner/.git": text, "inner/x.py": ""})
+    assert sent(tmp_path) == {"train.py", "inner/x.py"}
+
+
+def test_a_git_file_that_names_no_possible_path_is_refused(tmp_path: Path) -> None:
+    make(tmp_path, {"train.py": "", "inner/.git": f"gitdir: {'a' * 5000}"})
+    with pytest.raises(UsageError, match="File name too long"):
+        list_code(tmp_path)
+
+
+def test_what_a_sparse_checkout_leaves_out_is_reported(tmp_path: Path) -> None:
+    root = repository(tmp_path, {"train.py": "", "configs/a.yaml": "", "configs/b.yaml": ""})
+    git(root, "sparse-checkout", "set", "--no-cone", "/train.py")
+    assert list_code(root).left_out == ["2 tracked files outside the sparse checkout; run `git sparse-checkout disable`"]
+
+
+def test_a_pointer_of_git_lfs_is_reported(tmp_path: Path) -> None:
+    make(tmp_path, {"train.py": "", "model.bin": "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"})
+    assert pack(tmp_path, ["train.py"]).left_out == (
+        "model.bin: the file itself, because only its Git LFS pointer is here; run `git lfs pull`",
+    )
 
 
 def test_a_worktree_of_a_commit_has_the_digest_of_the_clone(tmp_path: Path) -> None:
@@ -149,6 +194,24 @@ def test_the_job_file_is_not_sent(tmp_path: Path) -> None:
     assert pack(folder, ["train.py"], leave_out=[folder / "job.yaml"]).digest == before
 
 
+def test_the_job_file_is_not_sent_when_a_link_names_it(tmp_path: Path) -> None:
+    make(tmp_path, {"train/train.py": "", "train/job.yaml": "name: job\n"})
+    (tmp_path / "nightly.yaml").symlink_to("train/job.yaml")
+    (tmp_path / "train/current.yaml").symlink_to("job.yaml")
+    (tmp_path / "link").symlink_to("train")
+    for folder in (tmp_path / "train", tmp_path / "link"):
+        for given in (tmp_path / "nightly.yaml", folder / "current.yaml", tmp_path / "train/job.yaml"):
+            assert sent(folder, given) == {"train.py"}
+
+
+def test_the_output_of_the_submit_itself_is_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path, {"train.py": "", "cron.log": "the output of the last submit\n"})
+    with (tmp_path / "cron.log").open("a") as log:
+        monkeypatch.setattr("gpuyard.training_jobs.code_files._OUTPUTS", (log.fileno(),))
+        found = list_code(tmp_path)
+    assert (set(found.files), found.left_out) == ({"train.py"}, ["cron.log: the output of this command goes there"])
+
+
 def test_names_that_are_not_utf_8_are_sent(tmp_path: Path) -> None:
     make(tmp_path, {"train.py": ""})
     (tmp_path / os.fsdecode(b"caf\xe9.txt")).write_text("x")
@@ -159,7 +222,10 @@ def test_without_git_only_the_ignore_rules_apply(tmp_path: Path, monkeypatch: py
     root = repository(tmp_path, {"train.py": "", "notes.log": ""})
     make(root, {".gitignore": "*.log\n"})
     monkeypatch.setenv("PATH", "")
-    assert sent(root) == {".gitignore", "train.py"}
+    found = list_code(root)
+    assert set(found.files) == {".gitignore", "train.py"}
+    note = "tracked files that an ignore rule names, because git cannot list them: git: No such file or directory"
+    assert found.left_out == [note]
 
 
 _KEY_FILES = [".env", ".env.production", "deploy/id_ed25519", "tls.key", "server.PEM", "credentials.json", ".aws/credentials", "kubeconfig"]
@@ -190,6 +256,12 @@ def test_a_code_folder_outside_the_repository_is_refused(tmp_path: Path, code: s
         job_code_folder(root / "jobs", code)
     assert job_code_folder(root / "jobs", "..") == root / "jobs/.."
     assert job_code_folder(root / "jobs", str(root / "src")) == root / "src"
+
+
+def test_a_code_folder_that_is_a_loop_of_links_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(UsageError, match="no such folder"):
+        list_code(job_code_folder(tmp_path, "loop"))
 
 
 def test_without_a_repository_the_code_is_near_the_job_file(tmp_path: Path) -> None:

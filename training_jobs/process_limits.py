@@ -11,6 +11,9 @@ __all__ = ["unusable"]
 
 _LONGEST_BYTES = 128 * 2**10 - 1
 """The longest argument or variable that Linux accepts (MAX_ARG_STRLEN in linux/binfmts.h, less the final NUL)."""
+_MOST_BYTES = {"env": 2**20, "data": 2**19}
+"""The size of all variables of a key together. Linux accepts 2 MiB of arguments and variables (a quarter of the usual stack limit)."""
+_PREFIX = {"env": "", "data": "GPUYARD_DATA_"}
 _LONGEST_COMMAND_BYTES = 120 * 2**10
 """The longest command. launch passes it to torchrun's agent in one JSON argument, which has about 1 KiB of other fields."""
 
@@ -24,8 +27,11 @@ def unusable(key: str, value: object) -> Problem | None:
         return Problem("", "contains an unpaired surrogate, which is not valid text", fix="remove it")
     if key in ("command", "setup"):
         size, longest = len(json.dumps(value)), _LONGEST_COMMAND_BYTES
-    elif key == "env" and isinstance(value, dict):
-        size, longest = max((len(f"{name}={text}".encode()) for name, text in value.items()), default=0), _LONGEST_BYTES
+    elif key in _PREFIX and isinstance(value, dict):
+        sizes = [len(f"{_PREFIX[key]}{name}={text}".encode()) for name, text in value.items()]
+        size, longest = max(sizes, default=0), _LONGEST_BYTES
+        if size <= longest:
+            size, longest = sum(sizes), _MOST_BYTES[key]
     else:
         return None
     if size <= longest:

@@ -12,65 +12,31 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
-    PlainSerializer,
     ValidationError,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
-    WithJsonSchema,
     field_validator,
 )
 
 from ..plain_data import PlainMapping
-from ..problems import Problem, problems_from, show
+from ..problems import Problem, problems_from
+from .durations import Duration
 from .errors import UsageError
 from .process_limits import unusable
 from .secret_rule import arguments_hold_secret, looks_secret, split_marks
 from .strict_yaml import read_yaml
 
-__all__ = ["RECORDED", "Checkpoint", "Duration", "EnvName", "JobSpec", "Retries", "duration", "load_job", "parse_job", "seconds"]
+__all__ = ["RECORDED", "Checkpoint", "EnvName", "JobSpec", "Retries", "load_job", "parse_job"]
 
 RECORDED = {"recorded": True}
 """Validation context for specs from a run record. It skips the rules that may be stricter now than when the job was accepted."""
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_DURATION = re.compile(r"(\d+d)?(\d+h)?(\d+m)?(\d+s)?")
-
-
-def seconds(value: object) -> int:
-    """Convert a duration with units (`90s`, `10m`, `12h`, `1d`, `1h30m`) to seconds. Raises ValueError for anything else."""
-    allowed = 'a number with a unit: "90s", "10m", "12h", "1d", "1h30m"'
-    if isinstance(value, bool) or not isinstance(value, str):
-        raise ValueError(Problem("", "not a duration", show(value), allowed))
-    match = _DURATION.fullmatch(value.strip())
-    if not match or not any(match.groups()):
-        raise ValueError(Problem("", "not a duration", show(value), allowed))
-    total = sum(int(part[:-1]) * _UNITS[part[-1]] for part in match.groups() if part)
-    if total == 0:
-        raise ValueError(Problem("", "a duration must be longer than zero", show(value), allowed))
-    return total
-
-
-def duration(total: float) -> str:
-    """Convert seconds to a duration with units: 5400 -> `1h30m`."""
-    rest, parts = int(total), []
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
-        count, rest = divmod(rest, size)
-        if count:
-            parts.append(f"{count}{unit}")
-    return "".join(parts) or "0s"
-
-
-Duration = Annotated[
-    int,
-    BeforeValidator(seconds),
-    PlainSerializer(duration, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": r"^(\d+d)?(\d+h)?(\d+m)?(\d+s)?$", "examples": ["90s", "1h30m"]}),
-]
 _TEXT_KEYS = ("name", "pool", "gpus", "image", "code", "setup", "command", "env", "secrets", "data", "labels")
 """Keys of a job file below which a plain number is text as written: a version `3.10` stays "3.10"."""
+_MOST = 10_000  # attempts or checkpoints
+_LabelName = Annotated[str, Field(min_length=1)]
 EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
@@ -80,29 +46,29 @@ def _default(text: str, description: str) -> Any:
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True, validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True, validate_default=True, allow_inf_nan=False)
 
 
 class Checkpoint(_Model):
     """Checkpoint interval and retention."""
 
     every: Duration = _default("10m", "time between saves")
-    keep: int = Field(3, ge=1, description="number of newest checkpoints to keep")
+    keep: int = Field(3, ge=1, le=_MOST, description="number of newest checkpoints to keep")
 
 
 class Retries(_Model):
     """Number of new attempts that a run may start from its newest checkpoint, for each reason why an attempt ended."""
 
-    preempted: int = Field(3, ge=0, description="new attempts after a preemption")
-    infra: int = Field(0, ge=0, description="new attempts after a fault of a machine, the network or the fabric")
-    user_error: int = Field(0, ge=0, description="new attempts after a failure of the script itself")
+    preempted: int = Field(3, ge=0, le=_MOST, description="new attempts after a preemption")
+    infra: int = Field(0, ge=0, le=_MOST, description="new attempts after a fault of a machine, the network or the fabric")
+    user_error: int = Field(0, ge=0, le=_MOST, description="new attempts after a failure of the script itself")
 
 
 class JobSpec(_Model):
     """A distributed PyTorch job. Durations are strings with units."""
 
     name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$", description="name of the job: a-z, 0-9 and -, at most 40 characters")
-    pool: str | None = Field(None, description="pool of the stack; default: the only pool; --pool overrides it")
+    pool: str | None = Field(None, min_length=1, description="pool of the stack; default: the only pool; --pool overrides it")
     gpus: str | None = Field(
         None,
         pattern=r"^([A-Za-z][A-Za-z0-9-]*:)?[0-9]+$",
@@ -110,7 +76,7 @@ class JobSpec(_Model):
     )
     nodes: int = Field(1, ge=1, description="number of nodes; they start together")
     nproc_per_node: int | None = Field(None, ge=1, description="processes per node; default: one per GPU or CPU slot")
-    image: str | None = Field(None, description="container image with its digest; default: the target's image")
+    image: str | None = Field(None, min_length=1, description="container image with its digest; default: the target's image")
     code: str | None = Field(
         None,
         min_length=1,
@@ -133,7 +99,7 @@ class JobSpec(_Model):
     preflight: Literal["required", "skip", "only"] = Field(
         "required", description="checks of the nodes before the job starts; `only` checks and runs no job"
     )
-    labels: dict[str, str] = Field(default_factory=dict, description="labels or tags of the job at its service; `local` has none")
+    labels: dict[_LabelName, str] = Field(default_factory=dict, description="labels or tags of the job at its service; `local` has none")
 
     @field_validator("command")
     @classmethod

@@ -18,7 +18,7 @@ from .errors import UsageError
 __all__ = ["read_yaml"]
 
 _BOOL, _INT, _FLOAT, _TIME = (f"tag:yaml.org,2002:{name}" for name in ("bool", "int", "float", "timestamp"))
-_STR = "tag:yaml.org,2002:str"
+_STR, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
 # the floats of gopkg.in/yaml.v3 (resolve.go, yamlStyleFloat), which the Pulumi CLI uses: 091122223333 and 1e3, text in PyYAML, are numbers
 _GO_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _Trap = Callable[[yaml.Node, str], Iterator[Problem]]
@@ -74,7 +74,7 @@ def _expanded(node: yaml.Node, known: dict[int, int]) -> int:
 
 
 def _keep_numbers_as_text(root: yaml.MappingNode, keys: Collection[str]) -> None:
-    waiting = [value for name, value in root.value if getattr(name, "value", None) in keys]
+    waiting = [value for name, value in _merged(root) if getattr(name, "value", None) in keys]
     seen = set[int]()
     while waiting:
         node = waiting.pop()
@@ -88,6 +88,15 @@ def _keep_numbers_as_text(root: yaml.MappingNode, keys: Collection[str]) -> None
             waiting += [value for _, value in node.value]
         elif isinstance(node, yaml.SequenceNode):
             waiting += node.value
+
+
+def _merged(node: yaml.Node) -> Iterator[tuple[yaml.Node, yaml.Node]]:
+    """Yield the entries of a mapping, those of its merge keys (`<<`) included."""
+    for name, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        yield name, value
+        if name.tag == _MERGE:
+            for each in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                yield from _merged(each)
 
 
 def _traps(node: yaml.Node, key: str, trap: _Trap) -> Iterator[Problem]:

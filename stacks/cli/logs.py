@@ -46,8 +46,8 @@ def _moment(text: str) -> float:
     from datetime import datetime
 
     from gpuyard.problems import Problem
+    from gpuyard.training_jobs.durations import seconds
     from gpuyard.training_jobs.errors import UsageError
-    from gpuyard.training_jobs.spec import seconds
 
     try:
         return time.time() - seconds(text)

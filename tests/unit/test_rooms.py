@@ -39,6 +39,7 @@ _JOBS = {
         "status",
         "errors",
         "code_files",
+        "durations",
         "ignore_rules",
         "key_files",
         "secret_rule",

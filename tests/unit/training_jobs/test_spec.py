@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpuyard.training_jobs.durations import duration, seconds
 from gpuyard.training_jobs.errors import UsageError
-from gpuyard.training_jobs.spec import RECORDED, JobSpec, duration, load_job, parse_job, seconds
+from gpuyard.training_jobs.spec import RECORDED, JobSpec, load_job, parse_job
 
 
 def refused(tmp_path: Path, text: str) -> list[str]:
@@ -242,6 +244,32 @@ def test_reserved_and_duplicate_names_are_refused() -> None:
         parse_job({"name": "a", "command": ["x.py"], "env": {"A": "1"}, "secrets": {"A": "wandb"}})
 
 
+def test_numbers_below_a_merge_key_stay_as_written(tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text("name: job\n<<: [{command: [train.py, 1.20]}, {env: {<<: {V: 3.10}}}]\n")
+    spec, _ = load_job(file)
+    assert (spec.command, spec.env) == (["train.py", "1.20"], {"V": "3.10"})
+
+
+@pytest.mark.parametrize(
+    ("keys", "part"),
+    [
+        ({"timeout": "367d"}, "timeout: too long, got 367d, allowed: at most 366d"),
+        ({"queue_timeout": "9" * 30 + "d"}, "queue_timeout: too long"),
+        ({"checkpoint": {"every": "400d"}}, "checkpoint.every: too long"),
+        ({"retries": {"infra": 10**30}}, "retries.infra: wrong value"),
+        ({"max_cost_usd": float("inf")}, "max_cost_usd: wrong value"),
+        ({"image": ""}, "image: wrong value"),
+        ({"pool": ""}, "pool: wrong value"),
+        ({"code": ""}, "code: wrong value"),
+        ({"labels": {"": "x"}}, "labels"),
+    ],
+)
+def test_values_without_bounds_and_empty_names_are_refused(keys: dict[str, object], part: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(part)):
+        parse_job({"name": "job", "command": ["train.py"], **keys})
+
+
 def test_numbers_in_text_stay_as_written(tmp_path: Path) -> None:
     text = "name: a\ncommand: [t.py, --tag, 1.20, 6.0e+2, 7]\nenv: {V: 3.10, N: 8}\nlabels: {release: 2.0}\n"
     text += "gpus: 8\nmax_cost_usd: 1.50\nnodes: 2\n"
@@ -282,6 +310,8 @@ def test_a_variable_can_be_marked_as_no_secret() -> None:
         ({"command": ["x.py", "\ud800"]}, "command: contains an unpaired surrogate"),
         ({"labels": {"a": "\udfff"}}, "labels: contains an unpaired surrogate"),
         ({"env": {"BIG": "x" * 140_000}}, "env: too long for a process, got 140004 bytes, allowed: <= 131071 bytes"),
+        ({"env": {f"V{i}": "x" * 100_000 for i in range(11)}}, "env: too long for a process, got 1100034 bytes, allowed: <= 1048576"),
+        ({"data": {"a": f"s3://b/{'x' * 140_000}"}}, "data: too long for a process"),
         ({"command": ["x.py", '"' * 70_000]}, "command: too long for a process, got 14"),
         ({"setup": ["x" * 140_000]}, "setup: too long for a process"),
     ],

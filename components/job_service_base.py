@@ -17,7 +17,7 @@ from .bucket_base import BucketBase
 from .job_targets import JobSettings, TargetData, service_problems
 from .naming import name_problems
 from .pool_base import PoolBase
-from .spec import LimitsSpec, Spec
+from .spec import LimitsSpec, Shares, Spec
 from .spec.fields import ImageDigest
 
 __all__ = ["ContainerJobServiceBase", "JobInputs", "JobServiceBase", "KeyedJobServiceBase", "bucket_urls", "make_targets"]
@@ -39,6 +39,7 @@ class JobInputs(Generic[_PoolT, _BucketT]):
     secrets: Mapping[str, str] | None
     limits: LimitsSpec | PlainMapping | None
     image: str | None = None
+    shares: Mapping[str, int] | None = None
 
     @property
     def run(self) -> _BucketT:
@@ -54,6 +55,7 @@ class _Settings(Spec):
     secrets: Mapping[str, str]
     limits: LimitsSpec
     image: ImageDigest | None
+    shares: Shares
 
 
 class JobServiceBase(Component, Generic[_PoolT, _BucketT]):
@@ -90,10 +92,10 @@ class JobServiceBase(Component, Generic[_PoolT, _BucketT]):
     def _build(self, name: str, inputs: JobInputs[_PoolT, _BucketT], tags: Tags | None, opts: pulumi.ResourceOptions | None) -> None:
         """Check the inputs, register the component, make its resources and register its outputs."""
         found = [*self._name_problems(name), *self._input_problems(inputs), *self._problems()]
-        raw = {"secrets": inputs.secrets or {}, "limits": inputs.limits or {}, "image": inputs.image}
+        raw = {"secrets": inputs.secrets or {}, "limits": inputs.limits or {}, "image": inputs.image, "shares": inputs.shares or {}}
         valid = validate_spec(_Settings, raw, f"JobService {name}", self.cloud, found)
         super().__init__("JobService", name, self._props(valid.model_dump(), inputs), tags, opts)
-        self._settings = JobSettings(this_stack(), valid.limits, valid.secrets, valid.image)
+        self._settings = JobSettings(this_stack(), valid.limits, valid.secrets, valid.image, valid.shares)
         self._make(inputs)
         self.register_outputs(self._outputs())
 
@@ -198,6 +200,7 @@ class KeyedJobServiceBase(JobServiceBase[_PoolT, _BucketT], Generic[_PoolT, _Buc
         limits: LimitsSpec | PlainMapping | None = None,
         image: str | None = None,
         key: _KeyT | None = None,
+        shares: Mapping[str, int] | None = None,
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
@@ -207,7 +210,7 @@ class KeyedJobServiceBase(JobServiceBase[_PoolT, _BucketT], Generic[_PoolT, _Buc
         logs of jobs (default: a new key).
         """
         self._key = key
-        self._build(name, JobInputs(pools, writes, reads, submitters, secrets, limits, image), tags, opts)
+        self._build(name, JobInputs(pools, writes, reads, submitters, secrets, limits, image, shares), tags, opts)
 
 
 def bucket_urls(run: BucketBase, reads: Sequence[BucketBase]) -> dict[str, pulumi.Output[str] | dict[str, pulumi.Output[str]]]:

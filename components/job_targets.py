@@ -44,6 +44,8 @@ class JobSettings:
     """References to secrets by logical name."""
     image: str | None
     """Default container image of jobs. None: there is no default."""
+    shares: Mapping[str, int]
+    """Share of each team. Empty: jobs start in the order of submission."""
 
 
 def common_fields(kind: str, pool: str, settings: JobSettings, run_bucket: str, buckets: Mapping[str, str]) -> TargetData:

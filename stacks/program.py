@@ -47,6 +47,7 @@ def declare(settings: StackSettings) -> None:
         secrets=settings.secrets,
         submitters=settings.subjects,
         limits=settings.limits,
+        **({"shares": settings.shares} if settings.shares else {}),
         **({"image": settings.pins.job_image} if settings.pins.job_image else {}),
         tags=tags,
     )

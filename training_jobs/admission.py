@@ -9,7 +9,7 @@ from ..problems import Problem, did_you_mean
 from .errors import UsageError
 from .run import time_limit, yard_bucket
 from .spec import JobSpec
-from .target import JobTarget
+from .target import BatchTarget, JobTarget
 
 _UNEXPANDED = re.compile(r"\$\(|\$\{|\$[A-Za-z_]|\{\{|`|%\w+%|<no value>")  # of shells, CI systems, cmd.exe and Go templates
 _LONGEST_KEY = 256
@@ -23,6 +23,7 @@ def check(spec: JobSpec, target: JobTarget, now: float) -> None:
         *_size_problems(spec, target),
         *_name_problems(spec, target),
         *_limit_problems(spec, target),
+        *_share_problems(spec, target),
         *_expiry_problems(target, now),
     ]
     if problems:
@@ -100,6 +101,18 @@ def _limit_problems(spec: JobSpec, target: JobTarget) -> list[Problem]:
     except UsageError as error:
         problems += error.problems
     return problems
+
+
+def _share_problems(spec: JobSpec, target: JobTarget) -> list[Problem]:
+    teams = target.teams if isinstance(target, BatchTarget) else []
+    if not teams and spec.priority is not None:
+        fix = "remove priority, or share a `batch` pool between teams (gpuyard:shares in the stack)"
+        return [Problem("priority", "the pool starts jobs in the order of submission", str(spec.priority), "none", fix)]
+    team = spec.labels.get("team")
+    if teams and team not in teams:
+        hint = did_you_mean(team, teams) if team else "add your team: labels: {team: NAME}"
+        return [Problem("labels.team", "the teams of the stack share this pool", team or "none", ", ".join(teams), hint)]
+    return []
 
 
 def _expiry_problems(target: JobTarget, now: float) -> list[Problem]:

@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 # Keys that change limits, not the computation. `pool` comes from the target; the content of `code` has its own digest.
-_NOT_HASHED = {"timeout", "queue_timeout", "max_cost_usd", "retries", "max_restarts", "labels", "pool", "code"}
+_NOT_HASHED = {"timeout", "queue_timeout", "max_cost_usd", "retries", "max_restarts", "labels", "priority", "pool", "code"}
 
 
 @dataclass(frozen=True)

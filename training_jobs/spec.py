@@ -96,6 +96,12 @@ class JobSpec(_Model):
     timeout: Duration = _default("24h", "longest run time of all attempts together, counted from the last --retry")
     queue_timeout: Duration | None = Field(None, description="longest wait for nodes; default: no limit")
     max_cost_usd: float | None = Field(None, gt=0, description="highest cost of all attempts, in USD; default: the stack's limit")
+    priority: int | None = Field(
+        None,
+        ge=0,
+        le=9999,
+        description="0 to 9999, only where teams share an AWS Batch pool: a team's jobs with a higher number start first; default 0",
+    )
     preflight: Literal["required", "skip", "only"] = Field(
         "required", description="checks of the nodes before the job starts; `only` checks and runs no job"
     )

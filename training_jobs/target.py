@@ -131,6 +131,9 @@ class BatchTarget(_AwsTarget):
     log_group: str = Field(description="log group of the jobs")
     vcpus: int = Field(ge=1, description="vCPUs of one node")
     memory_mib: int = Field(ge=1, description="memory a job may reserve on one node, in MiB")
+    teams: list[str] = Field(
+        default_factory=list, description="teams that share the machines; a job names one in labels.team; empty = first in, first out"
+    )
 
 
 class SageMakerTarget(_AwsTarget):

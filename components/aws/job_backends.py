@@ -59,14 +59,16 @@ class BatchService:
         context: pulumi.Output[TargetContext],
         buckets: Buckets,
         key: EncryptionKey | None,
+        shares: Mapping[str, int],
     ) -> None:
-        """Make the resources as children of `parent`."""
+        """Make the resources as children of `parent`. `shares`: share of each team; empty: jobs start in the order of submission."""
         group = make_log_group(parent, key, account)
         jobs = _identity(parent, "job", "ecs-tasks.amazonaws.com", job_statements(context, buckets), account)
         arn = pulumi.Output.all(context, group.name).apply(lambda known: str(known[0].scope.arn("logs", f"log-group:{known[1]}")))
         starts = pulumi.Output.all(context, arn).apply(lambda known: execution(known[0].scope, known[1], known[0].settings.image))
         starter = _identity(parent, "execution", "ecs-tasks.amazonaws.com", starts, account)
-        queues = {pool.logical_name: _queue(parent, pool) for pool in pools}
+        policy = _scheduling_policy(parent, shares) if shares else None
+        queues = {pool.logical_name: _queue(parent, pool, policy) for pool in pools}
         self.queue_arns = list(queues.values())
         for pool in pools:
             _ship_logs(parent, pool, arn)
@@ -133,19 +135,37 @@ def _identity(parent: AwsComponent, suffix: str, service: str, statements: pulum
     return Identity(name, trust=trust, statements=statements, account=account, opts=parent.child_options())
 
 
-def _queue(parent: AwsComponent, pool: GpuPool) -> pulumi.Output[str]:
+def _scheduling_policy(parent: AwsComponent, shares: Mapping[str, int]) -> pulumi.Output[str]:
+    """Make the policy that divides the machines between teams. In Batch a lower weight factor gives a team more."""
+    policy = aws.batch.SchedulingPolicy(
+        parent.child_name("shares"),
+        fair_share_policy={
+            "share_distributions": [{"share_identifier": team, "weight_factor": 1 / share} for team, share in sorted(shares.items())]
+        },
+        tags=parent.aws_tags("shares"),
+        opts=parent.child_options(),
+    )
+    return pulumi.Output.from_input(policy.arn)
+
+
+def _queue(parent: AwsComponent, pool: GpuPool, policy: pulumi.Output[str] | None) -> pulumi.Output[str]:
+    """Make a pool's queue. Batch cannot add a scheduling policy to a queue or remove it, so such a change replaces the queue.
+
+    docs.aws.amazon.com/batch/latest/APIReference/API_CreateJobQueue.html, schedulingPolicyArn; read on 2026-12-01.
+    """
     suffix = f"{pool.logical_name}-queue"
     queue = aws.batch.JobQueue(
         parent.child_name(suffix),
         state="ENABLED",
         priority=1,
+        scheduling_policy_arn=policy,
         compute_environment_orders=[{"order": 1, "compute_environment": pool.compute_environment_arn}],
         job_state_time_limit_actions=[
             {"action": "CANCEL", "state": "RUNNABLE", "reason": reason, "max_time_seconds": seconds}
             for reason, seconds in _CANCEL_AFTER_S.items()
         ],
         tags=parent.aws_tags(suffix),
-        opts=parent.child_options(),
+        opts=parent.child_options(replace_on_changes=["schedulingPolicyArn"]),
     )
     return pulumi.Output.from_input(queue.arn)
 

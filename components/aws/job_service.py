@@ -37,6 +37,7 @@ class JobService(KeyedJobServiceBase[GpuPool, Bucket, EncryptionKey], AwsCompone
     training jobs and a model package group. The machines of `vms` pools get a job's access to the buckets. A pool that replaces too many
     machines is stopped (docs/aws.md). `submitters` get a role; the account must have GitHub's OIDC provider for them
     (docs/aws-permissions.md). `key`: a key with `for_logs` for the log group.
+    `shares`: share of each team in the machines of `batch` pools.
     """
 
     _reference = re.compile(r"arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]+-[A-Za-z0-9]{6}")
@@ -61,7 +62,7 @@ class JobService(KeyedJobServiceBase[GpuPool, Bucket, EncryptionKey], AwsCompone
         context = self._context(run, given.reads)
         buckets = Buckets(_storage(run, self._account), [_storage(bucket, self._account) for bucket in given.reads])
         queued, trained = given.pools_of("batch"), given.pools_of("sagemaker")
-        batch = BatchService(self, queued, self._account, context, buckets, self._key) if queued else None
+        batch = BatchService(self, queued, self._account, context, buckets, self._key, self._settings.shares) if queued else None
         trains = SageMakerService(self, trained, self._account, context, buckets) if trained else None
         self.queue_arns, self.trains = batch.queue_arns if batch else [], trains is not None
         self.alarm_arns = limit_replacements(self, [pool for pool in given.pools if pool.spec.service in WATCHED], self._account)

@@ -52,6 +52,7 @@ def batch_target(
         "log_group": log_group,
         "vcpus": row.vcpus,
         "memory_mib": reservable_mib(row.memory_gib),
+        "teams": sorted(context.settings.shares),
     }
 
 

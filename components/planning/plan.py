@@ -129,7 +129,11 @@ def _gpu_pool(component: RecordedComponent, pool: RecordedPool | None, below: Ma
 def _job_service(component: RecordedComponent, pool: RecordedPool | None, below: Mapping[str, int]) -> str:
     submitters = component.inputs.get("submitters") or []
     number = len(submitters) if isinstance(submitters, list) else 0
-    return "jobs of this machine's users" if component.cloud == "local" else f"jobs from people and {counted(number, 'pipeline')}"
+    if component.cloud == "local":
+        return "jobs of this machine's users"
+    shares = component.inputs.get("shares")
+    divided = f", shares {', '.join(f'{team} {share}' for team, share in shares.items())}" if isinstance(shares, Mapping) and shares else ""
+    return f"jobs from people and {counted(number, 'pipeline')}{divided}"
 
 
 def _budget(component: RecordedComponent, pool: RecordedPool | None, below: Mapping[str, int]) -> str:

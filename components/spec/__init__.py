@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .fields import Name, SecretReference, Spec, in_cloud
 from .pool import GpuPoolSpec
-from .yard import BucketSpec, BudgetSpec, LimitsSpec, NetworkSpec, NotifySpec, PinsSpec, RepositorySpec, SshSpec, YardSpec
+from .yard import BucketSpec, BudgetSpec, LimitsSpec, NetworkSpec, NotifySpec, PinsSpec, RepositorySpec, Shares, SshSpec, YardSpec
 
 __all__ = [
     "BucketSpec",
@@ -17,6 +17,7 @@ __all__ = [
     "PinsSpec",
     "RepositorySpec",
     "SecretReference",
+    "Shares",
     "Spec",
     "SshSpec",
     "YardSpec",

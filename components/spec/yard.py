@@ -5,10 +5,11 @@ Each description has the unit and the effect of the default. Rules of one cloud 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from ...problems import Problem, show
 from .fields import INTERNET, LOCAL, MAIL, Cidr, Date, ImageDigest, Name, PublicAddress, SecretReference, Spec, cloud_of, in_cloud, invalid
@@ -30,6 +31,7 @@ __all__ = [
     "RepositorySpec",
     "Reservation",
     "SecretReference",
+    "Shares",
     "Spec",
     "SshSpec",
     "YardSpec",
@@ -134,6 +136,18 @@ class BudgetSpec(Spec):
     )
 
 
+_TEAM = re.compile(r"[A-Za-z0-9]{1,63}")
+_MOST_TEAMS = 500  # docs.aws.amazon.com/batch/latest/APIReference/API_ShareAttributes.html, read on 2026-12-01
+
+
+def _team(value: str) -> str:
+    if not _TEAM.fullmatch(value):
+        raise invalid(value, "a team's name of letters and digits, at most 63, which AWS Batch and labels accept")
+    return value
+
+
+Shares = Annotated[Mapping[Annotated[str, AfterValidator(_team)], Annotated[int, Field(ge=1, le=1000)]], Field(max_length=_MOST_TEAMS)]
+"""Team -> its share of the machines, compared with the other teams'."""
 Event = Literal["failed", "stopped", "idle", "blocked"]
 
 
@@ -215,6 +229,11 @@ class YardSpec(Spec):
     )
     secrets: Mapping[str, SecretReference] = Field(default_factory=dict, description="references to secrets by logical name; default: none")
     limits: LimitsSpec = Field(LimitsSpec(), description="limits of one job; default: no limits")
+    shares: Shares = Field(
+        default_factory=dict,
+        description="aws: team -> its share of the `batch` pools' machines, 1 to 1000, such as {nlp: 2, vision: 1}; a job names its team "
+        "in labels.team; default: none, jobs start in the order of submission",
+    )
     pins: PinsSpec = Field(PinsSpec(), description="images pinned by `gpuyard pin`; default: none")
     tags: Mapping[str, str] = Field(default_factory=dict, description="tags of every resource; default: none")
 
@@ -250,6 +269,15 @@ class YardSpec(Spec):
             what, fix = "not available on this cloud yet", f"remove {info.field_name}"
             raise ValueError(Problem("", what, str(info.data["cloud"]), "cloud: aws", fix))
         return value
+
+    @field_validator("shares")
+    @classmethod
+    def _check_shares(cls, shares: Shares, info: ValidationInfo) -> Shares:
+        pools = info.data.get("pools") or {}
+        if shares and pools and not any(pool.service == "batch" for pool in pools.values()):
+            what, fix = "no pool can share its machines", "remove shares, or use service: batch on AWS"
+            raise ValueError(Problem("", what, ", ".join(shares), "a pool with service: batch", fix))
+        return shares
 
     @field_validator("pools")
     @classmethod

@@ -129,6 +129,9 @@ CALLS: Mapping[str, tuple[Call, ...]] = {
         Call("batch", "UpdateComputeEnvironment", ("updatePolicy",), first=_of("computeEnvironment")),
     ),
     "aws:batch/jobDefinition:JobDefinition": (Call("batch", "RegisterJobDefinition", names={"name": "jobDefinitionName"}),),
+    "aws:batch/schedulingPolicy:SchedulingPolicy": (
+        Call("batch", "CreateSchedulingPolicy", names={"fairSharePolicy": "fairsharePolicy"}, result="arn"),
+    ),
     "aws:batch/jobQueue:JobQueue": (
         Call(
             "batch",

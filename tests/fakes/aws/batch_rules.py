@@ -52,6 +52,7 @@ def check_submission(body: Body, queue: Queue | None, definition: Body | None) -
         raise _refuse(f"Job definition {body['jobDefinition']} not found or not active")
     if not _NAME.fullmatch(body["jobName"]):
         raise _refuse(f"jobName {body['jobName']!r} is not valid")
+    _check_share(body, queue)
     if len(json.dumps(body)) > 30 * 1024:
         raise _refuse("the payload is larger than 30 KiB")
     if len(body.get("tags", {})) > 50:
@@ -63,6 +64,21 @@ def check_submission(body: Body, queue: Queue | None, definition: Body | None) -
     if "nodeOverrides" in body:
         raise _refuse("nodeOverrides are for multi-node parallel jobs")
     return _overridden(definition["containerProperties"], body.get("containerOverrides", {})), 1
+
+
+def _check_share(body: Body, queue: Queue) -> None:
+    """Check the share identifier and the priority: botocore's Batch model, SubmitJob. The last message is Batch's own.
+
+    github.com/hashicorp/terraform-provider-aws/issues/31226, read on 2026-12-01.
+    """
+    if queue.shared != ("shareIdentifier" in body):
+        raise _refuse("shareIdentifier must be specified exactly when the job queue has a fair-share scheduling policy")
+    if queue.shared and not re.fullmatch(r"[A-Za-z0-9]{1,255}", body["shareIdentifier"]):
+        raise _refuse("shareIdentifier is limited to 255 alphanumeric characters")
+    if queue.shared and "schedulingPriorityOverride" not in body:
+        raise _refuse("Either schedulingPriority in job definition or schedulingPriorityOverride is required.")
+    if not 0 <= body.get("schedulingPriorityOverride", 0) <= 9999:
+        raise _refuse("schedulingPriorityOverride is 0 to 9999")
 
 
 def _nodes(body: Body, queue: Queue, properties: Body) -> tuple[Body, int]:

@@ -5,11 +5,13 @@ A rule reads the inputs of one resource. `find` returns the inputs of another re
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 Inputs = Mapping[str, Any]
 Find = Callable[[str], Inputs | None]
+QUEUE, SHARES = "aws:batch/jobQueue:JobQueue", "aws:batch/schedulingPolicy:SchedulingPolicy"
 ENVIRONMENT, TEMPLATE = "aws:batch/computeEnvironment:ComputeEnvironment", "aws:ec2/launchTemplate:LaunchTemplate"
 
 
@@ -55,6 +57,14 @@ def _place_used_twice(inputs: Inputs, _: Find) -> bool:
 
 def _groups_beside_cards(inputs: Inputs, _: Find) -> bool:
     return bool(_cards(inputs)) and bool(inputs.get("vpcSecurityGroupIds") or inputs.get("securityGroupNames"))
+
+
+def _share_out_of_range(inputs: Inputs, _: Find) -> bool:
+    shares = (inputs.get("fairSharePolicy") or {}).get("shareDistributions") or []
+    names = [str(share["shareIdentifier"]) for share in shares]
+    wrong = [name for name in names if not re.fullmatch(r"[A-Za-z0-9]{1,255}\*?", name)]
+    factors = [float(share.get("weightFactor", 1)) for share in shares]
+    return bool(wrong) or len(names) > 500 or len(set(names)) < len(names) or not all(0.0001 <= factor <= 999.9999 for factor in factors)
 
 
 _CDK = "github.com/aws/aws-cdk/issues/21577, the service's message in its description; fixed by pull request 21579"
@@ -103,8 +113,26 @@ RULES = (
         "github.com/hashicorp/terraform-provider-aws/issues/4570, the service's message",
         "2026-12-01",
     ),
+    Rule(
+        SHARES,
+        _share_out_of_range,
+        "a share identifier has at most 255 letters and digits, is used once, and its weight factor is 0.0001 to 999.9999",
+        "botocore's Batch model, ShareAttributes",
+        "2026-12-01",
+    ),
 )
 """The rules that a request of the components meets."""
+
+
+def change_refusals(token: str, old: Inputs, new: Inputs) -> list[str]:
+    """Return the messages with which AWS refuses a change in place.
+
+    botocore's Batch model, CreateJobQueue, schedulingPolicyArn, read on 2026-12-01. The provider sends such a change as an update:
+    github.com/hashicorp/terraform-provider-aws, internal/service/batch/job_queue.go.
+    """
+    if token == QUEUE and bool(old.get("schedulingPolicyArn")) != bool(new.get("schedulingPolicyArn")):
+        return ["a fair-share scheduling policy cannot be added to a job queue or removed from it"]
+    return []
 
 
 def refusals(token: str, inputs: Inputs, find: Find) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tests.fakes.pulumi_provider.aws_refusals import refusals
+from tests.fakes.pulumi_provider.aws_refusals import change_refusals, refusals
 from tests.fakes.pulumi_provider.resource_rules import ResourceRules, digits
 
 ACCOUNT, REGION, PARTITION = "123456789012", "us-east-1", "aws"
@@ -36,6 +36,7 @@ _ARNS = {
     "aws:autoscaling/group:Group": "autoscaling:{region}:{account}:autoScalingGroup:{uuid}:autoScalingGroupName/{name}",
     "aws:batch/computeEnvironment:ComputeEnvironment": "batch:{region}:{account}:compute-environment/{name}",
     "aws:batch/jobDefinition:JobDefinition": "batch:{region}:{account}:job-definition/{name}:1",
+    "aws:batch/schedulingPolicy:SchedulingPolicy": "batch:{region}:{account}:scheduling-policy/{name}",
     "aws:batch/jobQueue:JobQueue": "batch:{region}:{account}:job-queue/{name}",
     "aws:cloudwatch/eventRule:EventRule": "events:{region}:{account}:rule/{name}",
     "aws:cloudwatch/metricAlarm:MetricAlarm": "cloudwatch:{region}:{account}:alarm:{name}",
@@ -55,6 +56,7 @@ _ARNS = {
 ID_IS_ARN = {
     "aws:batch/jobDefinition:JobDefinition",
     "aws:batch/jobQueue:JobQueue",
+    "aws:batch/schedulingPolicy:SchedulingPolicy",
     "aws:iam/openIdConnectProvider:OpenIdConnectProvider",
     "aws:iam/policy:Policy",
     "aws:sfn/stateMachine:StateMachine",
@@ -189,4 +191,5 @@ SHAPES = ResourceRules(
     name=_name,
     all_tags="tagsAll",
     refusals=refusals,
+    change_refusals=change_refusals,
 )

@@ -46,6 +46,9 @@ class Cloud:
             if not self._file(token, made_id).exists():
                 raise Refused(f"NotFound: no {token} {made_id}")
             self._refuse_by_rules(token, inputs)
+            old = json.loads(self._file(token, made_id).read_text(encoding="utf-8"))["inputs"]
+            for message in resource_rules.of(token).change_refusals(token, old, inputs):
+                raise Refused(f"{token}: {message}")
             self._write(token, made_id, urn, inputs, outputs)
 
     def read(self, token: str, made_id: str) -> dict[str, Any] | None:

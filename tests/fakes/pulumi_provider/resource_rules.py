@@ -51,6 +51,9 @@ class ResourceRules:
 
     holds_nothing: frozenset[str] = frozenset()
     """Types whose references do not stop the delete of another resource."""
+    change_refusals: Callable[[str, Mapping[str, Any], Mapping[str, Any]], list[str]] = lambda token, old, new: []
+    """(token, old inputs, new inputs) -> the messages with which the service refuses a change in place."""
+
     undeletable: Mapping[str, str] = field(default_factory=dict)
     """Type -> the cloud's answer to a delete while the resource is in use, which the stand-in assumes it is."""
     blocked: frozenset[str] = frozenset()

@@ -118,6 +118,7 @@ BLIND = frozenset(
         "aws:autoscaling/schedule:Schedule",
         "aws:batch/computeEnvironment:ComputeEnvironment",
         "aws:batch/jobQueue:JobQueue",
+        "aws:batch/schedulingPolicy:SchedulingPolicy",
         "aws:budgets/budget:Budget",
         "aws:cloudwatch/eventRule:EventRule",
         "aws:cloudwatch/eventTarget:EventTarget",

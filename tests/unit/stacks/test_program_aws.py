@@ -105,6 +105,37 @@ def test_all_problems_with_aws_are_reported_at_once_and_nothing_is_created(recor
         assert line.startswith(f"  - gpuyard:{start}"), line
 
 
+def test_shares_divide_the_queues_between_teams(record: Any) -> None:
+    policy, queue = "aws:batch/schedulingPolicy:SchedulingPolicy", "aws:batch/jobQueue:JobQueue"
+    recorded = record(program(**{"gpuyard:shares": {"nlp": 2, "vision": 1}}))
+    assert recorded.inputs(policy, "train-shares")["fairSharePolicy"]["shareDistributions"] == [
+        {"shareIdentifier": "nlp", "weightFactor": 0.5},
+        {"shareIdentifier": "vision", "weightFactor": 1},
+    ]
+    assert recorded.inputs(queue, "train-l4-queue")["schedulingPolicyArn"].endswith("train-shares")
+    assert recorded.exports["job_targets"]["l4"]["teams"] == ["nlp", "vision"]
+    plain = record(program())
+    assert "schedulingPolicyArn" not in plain.inputs(queue, "train-l4-queue")
+    assert plain.exports["job_targets"]["l4"]["teams"] == []
+    [made] = [each for each in plain.resources.values() if each.type == queue]
+    assert list(made.replaceOnChanges) == ["schedulingPolicyArn"], "Batch cannot change it in place"
+
+
+@pytest.mark.parametrize(
+    ("shares", "message"),
+    [({"a-team": 1}, "letters and digits"), ({"nlp": 0}, "gpuyard:shares.nlp"), ({"nlp": 2.5}, "gpuyard:shares.nlp")],
+)
+def test_wrong_shares_are_reported(shares: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        program(**{"gpuyard:shares": shares})()
+
+
+def test_shares_need_a_pool_with_a_queue() -> None:
+    pools = {"theirs": {"machine": "p5.48xlarge", "max_nodes": 4, "service": "sagemaker", "capacity": "spot"}}
+    with pytest.raises(UsageError, match="gpuyard:shares: no pool can share its machines"):
+        program(**{"gpuyard:shares": {"nlp": 1}, "gpuyard:pools": pools, "gpuyard:pins": {}})()
+
+
 def test_mail_and_an_image_repository_are_keys_of_the_stack_file(record: Any) -> None:
     keys = {"gpuyard:notify": {"email": ["ml@acme.io"]}, "gpuyard:image_repository": {"on_destroy": "delete"}}
     recorded = record(program(**keys))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from gpuyard.training_jobs.admission import check, check_key
 from gpuyard.training_jobs.errors import UsageError
 from gpuyard.training_jobs.run import canonical, difference, digest, paid_starts, resolve_url, resolved_job, run_id, time_limit
 from gpuyard.training_jobs.target import JobTarget, parse_target
+from tests.helpers.batch_pool import batch_target
 from tests.helpers.local_pool import job, make_target, target_document
 
 NOW = 1_795_000_000.0
@@ -78,6 +81,26 @@ def test_a_difference_is_reported_for_each_key() -> None:
 @given(st.dictionaries(st.text(max_size=5), st.integers(), max_size=4))
 def test_a_digest_does_not_depend_on_order(data: dict[str, int]) -> None:
     assert digest(data) == digest(dict(reversed(data.items())))
+
+
+@pytest.mark.parametrize(
+    ("teams", "keys", "message"),
+    [
+        (["nlp", "vision"], {}, "labels.team: the teams of the stack share this pool, got none, allowed: nlp, vision; add your team"),
+        (["nlp", "vision"], {"labels": {"team": "nlq"}}, "did you mean 'nlp'?"),
+        (["nlp", "vision"], {"labels": {"team": "nlp"}, "priority": 9999}, ""),
+        ([], {"priority": 1}, "priority: the pool starts jobs in the order of submission, got 1, allowed: none; remove priority"),
+        ([], {"labels": {"team": "any"}}, ""),
+    ],
+)
+def test_a_team_and_a_priority_are_for_shared_pools(teams: list[str], keys: dict[str, Any], message: str) -> None:
+    pool = batch_target(teams=teams)
+    with pytest.raises(UsageError, match=re.escape(message)) if message else nullcontext():
+        check(job(**keys), pool, NOW)
+
+
+def test_a_priority_makes_no_other_run() -> None:
+    assert canonical(job(priority=5)) == canonical(job())
 
 
 def test_all_problems_with_a_target_are_reported_at_once() -> None:

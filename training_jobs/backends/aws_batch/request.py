@@ -104,11 +104,19 @@ def _submission(run: Run, target: BatchTarget, definition: Json) -> Json:
         "jobQueue": target.job_queue,
         "jobDefinition": definition["jobDefinitionName"],  # Batch takes the newest active revision; all revisions are equal
         **override,
+        **_share(run, target),
         "retryStrategy": strategy,
         "timeout": {"attemptDurationSeconds": max(run.limit_s, SHORTEST_S)},
         "propagateTags": True,
         "tags": aws_tags(run),
     }
+
+
+def _share(run: Run, target: BatchTarget) -> Json:
+    """Return the team and the priority of a job. A queue that teams share requires both, other queues refuse the team."""
+    if not target.teams:
+        return {}
+    return {"shareIdentifier": run.spec.labels["team"], "schedulingPriorityOverride": run.spec.priority or 0}
 
 
 def _retry_strategy(run: Run, target: BatchTarget) -> Json:

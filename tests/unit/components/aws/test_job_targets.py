@@ -68,7 +68,7 @@ def test_machines_are_available_until_the_earlier_end(capacity: Any, expires: st
 
 
 def target(**fields: Any) -> dict[str, Any]:
-    settings = JobSettings("gpuyard/dev", LimitsSpec(), {}, None)
+    settings = JobSettings("gpuyard/dev", LimitsSpec(), {}, None, {})
     yard = TargetContext(ArnScope("111122223333", "us-east-1", "aws"), settings, "s3://runs", {"runs": "s3://runs"}, None)
     network: dict[str, Any] = {"subnet_ids": ["subnet-0a"], "security_group_id": "sg-0a"}
     return sagemaker_target("p", pool(service="sagemaker", **fields), None, yard, role="r", **network, model_package_group="m")

@@ -31,6 +31,7 @@ def fake(tmp_path: Path, logs: FakeLogs) -> Iterator[FakeBatch]:
     with FakeBatch(tmp_path, logs, speed=60, stop_s=1) as fake:
         fake.add_queue("q", nodes=3)
         fake.add_queue("spot", nodes=3, spot=True)
+        fake.add_queue("shared", nodes=3, shared=True)
         yield fake
 
 
@@ -127,6 +128,11 @@ def test_the_main_nodes_exit_ends_the_job(batch: Any, code: str, status: str, ex
     [
         ({"queue": "spot"}, "not supported on Spot"),
         ({"queue": "none"}, "not found"),
+        ({"shareIdentifier": "nlp"}, "exactly when the job queue has a fair-share scheduling policy"),
+        ({"queue": "shared", "schedulingPriorityOverride": 0}, "exactly when the job queue has a fair-share scheduling policy"),
+        ({"queue": "shared", "shareIdentifier": "nlp"}, "Either schedulingPriority in job definition or"),
+        ({"queue": "shared", "shareIdentifier": "n-l-p", "schedulingPriorityOverride": 0}, "alphanumeric"),
+        ({"queue": "shared", "shareIdentifier": "nlp", "schedulingPriorityOverride": 10000}, "0 to 9999"),
         ({"definition": "other"}, "not found or not active"),
         ({"containerOverrides": {}}, "use nodeOverrides"),
         ({"nodeOverrides": {"nodePropertyOverrides": [{"targetNodes": "0:1"}]}}, "targets should match"),

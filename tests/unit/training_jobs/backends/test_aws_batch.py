@@ -41,6 +41,7 @@ GOLDEN_RUNS = {
     "batch-3-nodes-efa": run(batch_target("s3://runs"), nodes=3, retries={"preempted": 3, "infra": 2}, labels={"team": "nlp"}),
     "batch-1-node": run(batch_target("s3://runs", **L4), timeout="1h", limit_s=3600),
     "batch-1-node-spot": run(batch_target("s3://runs", **L4, spot=True), submission=1),
+    "batch-team": run(batch_target("s3://runs", **L4, teams=["nlp", "vision"]), labels={"team": "nlp"}, priority=10),
     "batch-cpu": run(batch_target("s3://runs", **{**L4, "accelerator": None, "gpus_per_node": 0}), image=IMAGE),
 }
 

@@ -63,7 +63,7 @@ exit $code
   ([AWS](aws-machines.md), [GCP](gcp-machines.md), [Azure](azure-machines.md)).
 - `<=` marks an upper bound: a spot price is at most the on-demand price. `>=` marks a sum with an unknown part. `unknown` means that no
   source states the price.
-- The region of a pool or resource is that of its own provider. Only a default provider reads the stack's configuration, such as
+- The region of a pool or resource is its own provider's region. Only a default provider reads the stack's configuration, such as
   `aws:region`. A price in an unknown region is `unknown`. With several regions, quota and standing costs are listed for each.
 - NAT gateways, public addresses, interface endpoints and keys are counted, also when your own code declares them.
 - Traffic, storage, requests, taxes and discounts are not counted. Resources that cost money but have no price in the catalogue are
@@ -91,8 +91,8 @@ gpuyard plan --stack dev-aws --nonce "$nonce" > plan.txt && grep -q "^nonce  $no
 
 ## Limits of an offline plan
 
-- Resource ids, computed outputs, look-ups, outputs of other stacks and encrypted configuration are unknown. The last line lists the
-  ones that the program reads.
+- Resource ids, computed outputs, look-ups, outputs of other stacks and encrypted configuration are unknown. The last line lists which
+  of them the program reads.
 - Pulumi ESC (`environment:` in a stack file) is unknown. Keys that only it sets are missing in a plan.
 - A program that branches on an unknown value takes the branch of the first preview.
 - Names that Pulumi generates and defaults that a provider adds are unknown.

@@ -37,8 +37,7 @@ Problems = Sequence[Problem]
 
 
 class Component(pulumi.ComponentResource):
-    """A component of type `gpuyard-<cloud>:index:<kind>`. Type tokens and child names never change, because the states of stacks contain
-    them.
+    """A component of type `gpuyard-<cloud>:index:<kind>`. Type tokens and child names never change: Pulumi's state has them.
 
     A subclass validates its spec first, then calls this constructor, makes its children with
     `self.child_name(suffix)` and `self.child_options()`, and ends with `register_outputs`. The bases of pools, buckets, networks and job

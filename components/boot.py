@@ -20,8 +20,7 @@ class Boot:
     """Settings of the boot script. They contain no secrets: everybody who can describe the machine can read them."""
 
     gpus: int
-    """Number of GPUs that nvidia-smi must list. If some are missing, the machine shuts down. If all are missing, the image has no working
-    driver."""
+    """Number of GPUs that nvidia-smi must list. If some are missing, the machine shuts down. If all are missing, the image is broken."""
     fast_nics: int = 0
     """Number of network cards with `nic_driver`. If some are missing, the machine shuts down. 0: no check."""
     nic_driver: str = ""

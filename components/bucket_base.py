@@ -54,7 +54,7 @@ class BucketBase(Component):
     ) -> tuple[Self, pulumi.Output[str]]:
         """Register an existing bucket; return the component and the bucket's identifier.
 
-        The identifier is checked at once if it is a string, otherwise once the output is known.
+        A string is checked at once, an output when it is known.
         """
         subject = f"Bucket {name}"
         if isinstance(bucket, str):

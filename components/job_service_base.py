@@ -69,7 +69,7 @@ class JobServiceBase(Component, Generic[_PoolT, _BucketT]):
     _reference: ClassVar[re.Pattern[str]]
     """Form of a reference to a secret."""
     _reference_form: ClassVar[str]
-    """Description of that form, for messages."""
+    """Description of the form of a reference, for messages."""
     _output_names: ClassVar[Sequence[str]] = ("targets", "submitter_role")
 
     @keywords_only
@@ -116,7 +116,7 @@ class JobServiceBase(Component, Generic[_PoolT, _BucketT]):
         return name_problems(name)
 
     def _problems(self) -> Problems:
-        """Return the problems of arguments that no other cloud has."""
+        """Return the problems of this cloud's own arguments."""
         return ()
 
     @staticmethod
@@ -125,7 +125,7 @@ class JobServiceBase(Component, Generic[_PoolT, _BucketT]):
         raise NotImplementedError
 
     def _combined_problems(self, inputs: JobInputs[_PoolT, _BucketT]) -> Problems:
-        """Return the problems that concern several inputs: pools, buckets and submitters."""
+        """Return the problems between inputs, such as duplicate names of buckets."""
         pools, jobless = ([pool.logical_name for pool in group] for group in (inputs.pools, inputs.pools_of("vms")))
         writes, reads = ([bucket.logical_name for bucket in group] for group in (inputs.writes, inputs.reads))
         return service_problems(pools, jobless, writes, reads, inputs.submitters)
@@ -183,7 +183,7 @@ class ContainerJobServiceBase(JobServiceBase[_PoolT, _BucketT]):
 
 
 class KeyedJobServiceBase(JobServiceBase[_PoolT, _BucketT], Generic[_PoolT, _BucketT, _KeyT]):
-    """Base class of a job service with jobs in containers and an encryption key for their logs."""
+    """Base class of a job service with jobs in containers and an encryption key for logs."""
 
     _key: _KeyT | None
 
@@ -206,7 +206,7 @@ class KeyedJobServiceBase(JobServiceBase[_PoolT, _BucketT], Generic[_PoolT, _Buc
     ) -> None:
         """Make the job service. `writes`: exactly one bucket, the run bucket, with journal, code, checkpoints and results.
 
-        `submitters`: subjects of GitHub's OIDC tokens. `image`: container image by digest, for jobs that name none. `key`: encrypts the
+        `submitters`: subjects of GitHub's OIDC tokens. `image`: container image by digest, for jobs that name no image. `key`: encrypts the
         logs of jobs (default: a new key).
         """
         self._key = key

@@ -82,7 +82,7 @@ def machine_fields(spec: GpuPoolSpec, row: Machine, stack: str, region: str, exp
 
 
 def fabric(spec: GpuPoolSpec, row: Machine) -> PlainDict | None:
-    """Return the network speed that the preflight requires. None: one node, or machines without fast network cards."""
+    """Return the network speed that the preflight requires. None: the pool has one node, or machines without fast network cards."""
     if spec.max_nodes == 1 or not row.fast_nics or row.transport is None or not row.fabric_line_gbps:
         return None
     return {"transport": row.transport, "line_rate_gbps": row.fabric_line_gbps, "floor": spec.floor(row)}
@@ -117,7 +117,7 @@ def available_until(spec: GpuPoolSpec, expires: str | None) -> str | None:
 def service_problems(
     pools: Sequence[str], jobless: Sequence[str], writes: Sequence[str], reads: Sequence[str], submitters: Sequence[str]
 ) -> list[Problem]:
-    """Return the problems between the inputs of a job service, given by their names. `jobless`: the pools that take no jobs."""
+    """Return the problems between the inputs of a job service. All arguments are names. `jobless`: the pools that take no jobs."""
     problems = run_bucket_problems(writes) + _duplicates("pools", pools) + _duplicates("reads and writes", [*reads, *writes])
     if not pools:
         problems.append(Problem("pools", "no pool", "none", "one or more", "add a GpuPool"))

@@ -55,7 +55,7 @@ WILDCARDS: tuple[Wildcard, ...] = (
              "AWS defines no resource types for this action; it reads why a machine shuts down", f"{_REFERENCE}amazonec2.html"),
     Wildcard("arn:{partition}:autoscaling:{region}:{account}:autoScalingGroup:*:autoScalingGroupName/{group}",
              ("autoscaling:SuspendProcesses",),
-             "AWS generates this part of the ARN; the group's name is exact", f"{_REFERENCE}amazonec2autoscaling.html"),
+             "AWS generates this part of the ARN; the ARN names one Auto Scaling group", f"{_REFERENCE}amazonec2autoscaling.html"),
     Wildcard("/aws/sagemaker/*", ("cloudwatch:namespace",),
              "SageMaker writes metrics of its machines to several namespaces", f"{_REFERENCE}amazoncloudwatch.html"),
     Wildcard("arn:{partition}:ec2:{region}:{account}:instance/*", ("ssm:UpdateInstanceInformation",),
@@ -123,7 +123,7 @@ WILDCARDS: tuple[Wildcard, ...] = (
 
 
 def is_listed(pattern: str, actions: Iterable[str]) -> bool:
-    """Return whether the table allows the pattern for every one of the actions (or condition keys)."""
+    """Return whether the table allows the pattern for all of the actions (or condition keys)."""
     return all(any(action in row.actions and _pattern_regex(row.pattern).fullmatch(pattern) for row in WILDCARDS) for action in actions)
 
 

@@ -1,4 +1,4 @@
-"""The default security group of a yard's VPC. Containers of multi-node Batch jobs on machines with EFA are in it."""
+"""The default security group of a yard's VPC. It contains the containers of multi-node Batch jobs on machines with EFA."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class DefaultGroup:
         """Security group of the interface endpoints, if there are any."""
 
     def open(self) -> Sequence[pulumi.Resource]:
-        """Add the nodes' rules to the group at the first call, and return them."""
+        """Return the group's rules, the same as the nodes' rules. The first call makes them."""
         if not self._made:
             self._made = [*allow_all_between(self._network, "containers", self._id, "container of the same job")]
             for suffix, description, fields in self.egress:

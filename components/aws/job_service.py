@@ -33,9 +33,9 @@ __all__ = ["JobService"]
 class JobService(KeyedJobServiceBase[GpuPool, Bucket, EncryptionKey], AwsComponent):
     """A service that turns pools and buckets into job targets and writes them to `gpuyard/targets.json` of the run bucket.
 
-    Each `batch` pool gets a queue; all of them share a log group and the roles of jobs. All `sagemaker` pools share the role of
-    training jobs and a model package group. The machines of `vms` pools get a job's access to the buckets. A pool that replaces too many
-    machines is stopped (docs/aws.md). `submitters` get a role; the account must have GitHub's OIDC provider for them
+    Each `batch` pool gets a queue; all of them share a log group and the roles of jobs. All `sagemaker` pools share the role of training
+    jobs and a model package group. The machines of `vms` pools get a job's access to the buckets. The service stops a pool that replaces
+    too many machines (docs/aws.md). `submitters` get a role; the account must have GitHub's OIDC provider for them
     (docs/aws-permissions.md). `key`: a key with `for_logs` for the log group.
     `shares`: share of each team in the machines of `batch` pools.
     """
@@ -49,9 +49,9 @@ class JobService(KeyedJobServiceBase[GpuPool, Bucket, EncryptionKey], AwsCompone
     queue_arns: list[pulumi.Output[str]]
     """ARNs of the queues of `batch` pools."""
     trains: bool
-    """Whether it has `sagemaker` pools."""
+    """Whether the service has `sagemaker` pools."""
     alarm_arns: list[pulumi.Output[str]]
-    """ARNs of the alarms that are set when a pool stops because its machines are replaced too often."""
+    """ARNs of the alarms for pools that replace machines too often and therefore stop."""
 
     def _problems(self) -> Problems:
         return key_problems(self._key)

@@ -89,8 +89,7 @@ def sagemaker_type(spec: GpuPoolSpec) -> str:
 
 
 def _encrypts(spec: GpuPoolSpec, row: catalogue.Machine) -> bool:
-    """Return whether SageMaker encrypts the traffic between nodes. The default is yes for machines without EFA and no for machines with
-    EFA.
+    """Return whether SageMaker encrypts the traffic between nodes: by default only on machines without EFA.
 
     SageMaker uses IPsec (UDP 500 and ESP: docs.aws.amazon.com/sagemaker/latest/dg/train-encrypt.html, read on 2026-12-01), which encrypts
     IP packets. EFA's traffic bypasses the kernel and is not encrypted, so IPsec would only slow the other traffic.

@@ -117,13 +117,13 @@ def _image(pool: GpuPool) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
 
 
 def _placement_group(pool: GpuPool) -> pulumi.Input[str] | None:
-    """Return the name of the machines' placement group: a new cluster placement group for machines with EFA.
+    """Return the name of the machines' placement group: a new cluster placement group for machines with EFA, else None.
 
     A pool of one node has a placement group too: if a later change of `max_nodes` added one, Batch would replace the environment and
     terminate its jobs.
 
-    A capacity block needs no placement group, because its machines are close to each other anyway (None). A reservation needs the placement
-    group in which it was created; the spec names it.
+    A capacity block needs no placement group, because its machines are close to each other anyway. A reservation needs the placement group
+    in which it was created; the spec names it.
     """
     if isinstance(pool.spec.capacity, Reservation):
         return pool.spec.capacity.placement_group

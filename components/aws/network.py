@@ -112,7 +112,7 @@ class Network(NetworkBase, AwsComponent):
         return pulumi.Output.from_input(vpc.id)
 
     def _route_table(self, suffix: str) -> aws.ec2.RouteTable:
-        """Make one route table for all zones, so that a new zone changes no route of another."""
+        """Make one route table for all zones, so that a new zone changes no other zone's routes."""
         return aws.ec2.RouteTable(
             self.child_name(suffix), vpc_id=self.id, tags=self.aws_tags(suffix), opts=self.child_options()
         )  # without inline routes, which would conflict with the routes of the gateway endpoints

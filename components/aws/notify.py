@@ -139,7 +139,7 @@ _EVENTS: Mapping[str, Sequence[str]] = {
 def event_patterns(queue_arns: Sequence[str], prefix: str, alarm_arns: Sequence[str]) -> dict[tuple[str, str], PlainDict]:
     """Return the EventBridge pattern of each service and event. `prefix`: prefix of the names of training jobs.
 
-    `alarm_arns`: alarms of pools that replace too many machines, so that they stop.
+    `alarm_arns`: alarms for pools that replace too many machines and therefore stop.
 
     The event of a multi-node job has no exit code, so a stopped multi-node job counts as failed.
     docs.aws.amazon.com/batch/latest/userguide/batch_cwe_events.html and batch-job-queue-blocked-events.html;

@@ -34,7 +34,7 @@ class Storage:
 
     arn: str
     key_arn: str | None
-    """The key that encrypts the bucket's objects. None if it is unknown: then no permission on a key is granted."""
+    """The key that encrypts the bucket's objects. None: the key is unknown, so roles get no permission on a key."""
 
 
 def node(scope: ArnScope, log_group_arns: Sequence[str] = ()) -> list[Statement]:

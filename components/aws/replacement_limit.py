@@ -57,12 +57,12 @@ _RETRY = [{"ErrorEquals": ["States.ALL"], "IntervalSeconds": 5, "MaxAttempts": 6
 
 @dataclass(frozen=True)
 class StoppedPool:
-    """What stops one pool."""
+    """A pool that the state machine can stop."""
 
     machines: str
-    """Tag `Name` of its machines."""
+    """Tag `Name` of the pool's machines."""
     alarm: str
-    """Name of its alarm."""
+    """Name of the pool's alarm."""
     resource: str
     """ARN of the compute environment, or name of the Auto Scaling group."""
     service: str
@@ -105,15 +105,14 @@ def limit_replacements(parent: AwsComponent, pools: Sequence[GpuPool], account: 
 
 
 def alarm_name(stack: str, machines: str) -> str:
-    """Return the name of a pool's alarm. The state machine forms it from the tag `Name` of a machine, so Pulumi does not choose it."""
+    """Return the name of a pool's alarm. Pulumi must not choose it, because the state machine makes it from a machine's tag `Name`."""
     return f"{job_prefix(stack)}{machines}-replacements"
 
 
 def state_machine(partition: str, stack: str, pools: Sequence[StoppedPool]) -> PlainDict:
-    """Return the state machine, whose input has the id of a machine that shuts down, in Amazon States Language.
+    """Return the state machine in Amazon States Language. Its input is the id of a machine that shuts down.
 
-    It waits for the alarm, and does not start from the alarm's change, so that it also stops a pool that was started again while its
-    alarm is still set.
+    A machine starts it, not the alarm, so that it also stops a pool that a user restarts while the alarm is still set.
     """
     dimensions = [{"Name": "stack", "Value": stack}, {"Name": "pool", "Value.$": "$.machines[0]"}]
     one = {"MetricName": _METRIC, "Unit": "Count", "Value": 1, "Dimensions": dimensions}
@@ -216,7 +215,7 @@ def _stop_name(pool: StoppedPool) -> str:
 
 
 def _stop(pool: StoppedPool) -> tuple[str, PlainDict]:
-    """Return the call that keeps a pool from starting machines. Machines that run, and their jobs, stay."""
+    """Return the API call after which a pool starts no machines. Running machines and their jobs continue."""
     if pool.service == "batch":
         return "batch:updateComputeEnvironment", {"ComputeEnvironment": pool.resource, "State": "DISABLED"}
     return "autoscaling:suspendProcesses", {"AutoScalingGroupName": pool.resource, "ScalingProcesses": ["Launch"]}

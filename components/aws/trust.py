@@ -41,7 +41,7 @@ class Trust:
     """The principals that may assume a role: either a service of PRINCIPALS or CI subjects."""
 
     service: str | None = None
-    """Principal of the service, such as ec2.amazonaws.com. If the service sends a source ARN, it must be of this account and region."""
+    """Principal of the service, such as ec2.amazonaws.com. A source ARN that the service sends must be of this account and region."""
     subjects: tuple[str, ...] = ()
     """Subjects of GitHub's OIDC tokens, repo:org/name:ref:refs/heads/main. The account's provider for them must exist."""
 

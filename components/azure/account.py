@@ -48,7 +48,7 @@ class AzureComponent(Component):
         super().__init__(kind, name, props, tags, opts)
 
     def azure_tags(self) -> dict[str, str]:
-        """Return the tags of every child: the component's own and `stack` (project/stack)."""
+        """Return the tags of every child: the component's own tags and `stack` (project/stack)."""
         return {**self.tags, "stack": this_stack()}
 
     def use_group(self, given: pulumi.Input[str] | ResourceGroup | None) -> None:

@@ -44,8 +44,7 @@ class Bucket(NamespacedBucketBase[EncryptionKey], AzureComponent):
     open_to: list[str] | None
     """Sources with access, in addition to the yard's network. None: an adopted bucket without `open_to`."""
     needs_private_endpoints: bool
-    """Whether pools need private endpoints to reach the bucket. True unless an adopted bucket has no `open_to`, or `open_to` has
-    `internet`."""
+    """Whether pools reach the bucket by private endpoints. False for an adopted bucket without `open_to`, or with `internet` in it."""
     subresources: tuple[str, ...]
     """Subresources that clusters reach through private endpoints: blob; with a hierarchical namespace also dfs."""
 

@@ -22,8 +22,8 @@ _MOST = 4  # Azure takes five notifications of a budget; the forecast is one
 
 
 class Budget(AzureComponent):
-    """A monthly budget. The owner gets mail when the yard's cost exceeds one of the percentages, or when Azure forecasts that it exceeds
-    100 %.
+    """A monthly budget. The owner gets mail when the cost exceeds a percentage of it, or when Azure forecasts a higher cost than the
+    budget.
 
     A budget stops no machine, and its figures are some hours old. Pools stop at `expires`. The budget counts the cost of every resource
     with the tag `stack` in the subscription, or of one resource group.

@@ -78,7 +78,7 @@ class Identity(AzureComponent):
 def assign(parent: AzureComponent, grant: Grant, principal_id: pulumi.Input[str]) -> pulumi.Output[str]:
     """Assign a role to a principal. Returns the assignment's id.
 
-    The assignment states the principal's type. Without the type, Azure looks the principal up, and may not find a new one yet.
+    The assignment states the principal's type. Without the type, Azure looks up the principal, and may not find a new principal yet.
     """
     known = pulumi.Output.all(grant.scope, principal_id)
     assignment = az.authorization.RoleAssignment(

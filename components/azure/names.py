@@ -53,7 +53,7 @@ def cluster_name(pool: str) -> str:
 
 
 def scale_set_name(stack: str, pool: str) -> str:
-    """Return the name of a pool's scale set. It is known before the scale set exists, so that its number of machines can be read.
+    """Return the name of a pool's scale set. The name never changes, so that `pulumi up` can read the scale set's number of machines.
 
     >>> scale_set_name("gpuyard/prod-azure", "h200")
     'h200-machines-7dcd56'

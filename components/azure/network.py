@@ -1,4 +1,4 @@
-"""The network of an Azure yard: a virtual network without public addresses, or the nodes' security groups beside an existing one."""
+"""The network of an Azure yard: a virtual network without public addresses, or security groups for nodes in an existing network."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _ID_FORMS = {
 
 
 class Network(NetworkBase, AzureComponent):
-    """A subnet for the nodes of all zones, one for private endpoints, and the security group of the nodes.
+    """A subnet for the nodes of all zones, a subnet for private endpoints, and the security group of the nodes.
 
-    Nodes reach each other on every protocol. They reach the private endpoints, and port 443 of what `egress` allows: nat = the
-    internet, through one NAT gateway; endpoints = the services in egress.py; none = nothing else. Nothing outside can connect to the nodes
-    except SSH from `ssh_sources`. Azure's default outbound access is off. Pools and job services are in the network's resource group.
+    Nodes reach each other on every protocol. They reach the private endpoints, and port 443 of the destinations that `egress` allows: nat =
+    the internet, through one NAT gateway; endpoints = the services in egress.py; none = nothing else. Nothing outside can connect to the
+    nodes except SSH from `ssh_sources`. Azure's default outbound access is off. Pools and job services are in the network's resource group.
     """
 
     _id_forms = _ID_FORMS
@@ -99,7 +99,7 @@ class Network(NetworkBase, AzureComponent):
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> Self:
-        """Use an existing network: make the nodes' security groups beside it and change nothing in it.
+        """Use an existing network: make security groups for the nodes and change nothing in the network.
 
         `vpc_id`: the virtual network's resource id. `subnet_ids`: the private subnet's id by zone, at least one; zones may share one.
         `private_zones`: ids of the private DNS zones linked to the network, by blob, dfs, registry, api and notebooks. Without them the
@@ -129,8 +129,7 @@ class Network(NetworkBase, AzureComponent):
         return self.private_zones.get(service)
 
     def claim_endpoint(self, account_key: Hashable, subresource: str) -> bool:
-        """Return True at the first call for a subresource of an account: the caller must then make the private endpoint. Later return
-        False.
+        """Return whether the caller must make the private endpoint: only at the first call for a subresource of an account.
 
         A second private endpoint would overwrite the account's record in the DNS zone.
         """
@@ -198,6 +197,6 @@ class Network(NetworkBase, AzureComponent):
 
 
 def zone_problems(private_zones: PlainMapping) -> list[Problem]:
-    """Return a problem for each key that is not a private DNS zone of a yard."""
+    """Return a problem for each unknown key of `private_zones`."""
     allowed = ", ".join(DNS_ZONES)
     return [Problem("private_zones", "unknown key", show(key), allowed) for key in private_zones if key not in DNS_ZONES]

@@ -104,7 +104,7 @@ def definition_id(scope: str, role: Role) -> str:
 
 
 def assignment_name(scope: str, role: Role, principal_id: str) -> str:
-    """Return the name of an assignment: a GUID made from scope, role and principal, because Azure allows one assignment of the three.
+    """Return the name of an assignment: a GUID made from scope, role and principal. Azure refuses a second assignment with the same three.
 
     >>> assignment_name("/subscriptions/s", BLOB_READER, "p") == assignment_name("/SUBSCRIPTIONS/S", BLOB_READER, "P")
     True

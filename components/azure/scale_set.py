@@ -39,7 +39,7 @@ def launcher_commands(name: str, group: str, max_nodes: int, gpus: int) -> Launc
 
 
 def scale_set(pool: GpuPool, machines: PreparedMachines) -> az.compute.VirtualMachineScaleSet:
-    """Make the scale set with `min_nodes` machines. A launcher asks for more, up to `max_nodes`; `pulumi up` keeps their number."""
+    """Make the scale set with `min_nodes` machines. A user or launcher scales it up to `max_nodes`; `pulumi up` keeps the number."""
     name = scale_set_name(this_stack(), pool.logical_name)
     return az.compute.VirtualMachineScaleSet(
         pool.child_name("machines"),

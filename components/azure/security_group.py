@@ -61,7 +61,7 @@ def node_rules(nodes: pulumi.Output[str], destinations: Mapping[str, str], ports
 
 
 def ssh_rules(nodes: pulumi.Output[str], sources: Sequence[str]) -> list[Rule]:
-    """Return a rule that allows SSH to nodes from private ranges, such as a Bastion subnet; no rule without a range."""
+    """Return the rule that allows SSH to nodes from private ranges, such as a Bastion subnet. Return [] without ranges."""
     allowed: Rule = {
         "name": "ssh-in",
         "description": "SSH from the ranges of the stack file",

@@ -118,12 +118,14 @@ class Machine(_Row):
     network_cards: int = Field(ge=1)
     fast_nics: int = Field(ge=0, description="number of cards of the fast fabric (EFA, RDMA); 0 = none")
     transport: str | None = Field(description="transport that NCCL must report, such as NET/OFI; null = no fast fabric")
-    all_reduce: AllReduce | None = Field(None, description="published all-reduce between nodes over `transport`; null = none is known")
-    services: tuple[str, ...] = Field(description="services that can run it")
-    modes: tuple[Mode, ...] = Field(min_length=1, description="purchase modes that the cloud sells it in")
-    quotas: Mapping[str, Quota] = Field(description="quota by mode (on_demand, spot); missing = none is needed, or unknown")
+    all_reduce: AllReduce | None = Field(
+        None, description="published all-reduce between nodes over `transport`; null = no published figure"
+    )
+    services: tuple[str, ...] = Field(description="services that can run the machine")
+    modes: tuple[Mode, ...] = Field(min_length=1, description="purchase modes in which the cloud sells the machine")
+    quotas: Mapping[str, Quota] = Field(description="quota by mode (on_demand, spot); missing = no quota is needed, or it is unknown")
     prices: Mapping[str, Mapping[str, Rate]] = Field(description="region -> on_demand or spot -> rate; missing = unknown")
-    also_in: Mapping[str, str] = Field({}, description="region without a known price in which it is sold -> key in the table's sources")
+    also_in: Mapping[str, str] = Field({}, description="regions that sell the machine without a known price -> key in the table's sources")
     source: str = Field(description="key in the table's sources, for everything except prices")
 
     @property
@@ -140,14 +142,14 @@ class Machine(_Row):
 
     @property
     def regions(self) -> frozenset[str]:
-        """The regions in which the machine is known to be sold. It may be sold in others."""
+        """The regions that are known to sell the machine. Other regions may sell it too."""
         return frozenset({*self.prices, *self.also_in})
 
     def rate(self, region: str | None, mode: str, service: str) -> Rate | None:
         """Return the list price of one node per hour; None if unknown.
 
-        A reservation costs the on-demand price. The price of a capacity block is unknown, because blocks are paid in advance.
-        The price is also unknown for a service with its own rates (services.py).
+        A reservation costs the on-demand price. The price of a capacity block is unknown, because blocks are paid in advance. The price is
+        also unknown for a service with its own prices (services.py).
         """
         row = row_of(service, self.cloud)
         if row is None or not row.list_prices:

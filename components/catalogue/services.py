@@ -19,7 +19,7 @@ class Service(NamedTuple):
     modes: tuple[Mode, ...]
     """Purchase modes that the service accepts."""
     multi_node_modes: tuple[Mode, ...]
-    """Purchase modes that it accepts for jobs with several nodes."""
+    """Purchase modes that the service accepts for jobs with several nodes."""
     takes_jobs: bool = True
     """Whether `gpuyard submit` can submit jobs to it."""
     keeps_nodes: bool = True
@@ -35,7 +35,7 @@ class Service(NamedTuple):
     isolates: bool = False
     """Whether the service can block all network traffic of a job's containers (network_isolation)."""
     stops: bool = False
-    """Whether a pool stops when too many of its machines are replaced (max_replacements_per_hour)."""
+    """Whether a pool stops after too many replacements of machines (max_replacements_per_hour)."""
 
 
 _AWS: tuple[Mode, ...] = ("on_demand", "spot", "reservation", "capacity_block")
@@ -79,7 +79,7 @@ SERVICES: Mapping[str, Mapping[str, Service]] = MappingProxyType(
 
 
 def service(name: str, cloud: str | None = None) -> Service | None:
-    """Return the features of a service; None if there is no such service. Without `cloud`, the modes are those of all clouds together."""
+    """Return the features of a service; None if there is no such service. Without `cloud`, it has the modes of all clouds."""
     rows = [SERVICES[here][name] for here in _among(cloud) if name in SERVICES[here]]
     if not rows:
         return None

@@ -1,4 +1,4 @@
-"""Lifecycle rules of Cloud Storage buckets, and which names an existing bucket may have. Pure functions."""
+"""Lifecycle rules of Cloud Storage buckets, and the check of an existing bucket's name. Pure functions."""
 
 from __future__ import annotations
 

@@ -31,8 +31,7 @@ class FabricNetworks(NamedTuple):
     rdma_subnets: int = 0
     """Number of subnets, for cards of type MRDMA, in one more network with the zone's RDMA profile. 0: no such network."""
     metal_cards: int = 0
-    """Number of RDMA cards of a bare-metal machine. Its RDMA profile makes their subnet. Its other two cards are of type IDPF and have only
-    IPv6."""
+    """Number of RDMA cards of a bare-metal machine. Its two other cards are of type IDPF and have only IPv6."""
 
 
 FABRICS: Mapping[str, FabricNetworks] = MappingProxyType(
@@ -117,7 +116,7 @@ def _gvnic_network(pool: GcpComponent, suffix: str, zone: str, cidr: str, mtu: i
 
 
 def _metal_network(pool: GcpComponent, zone: str, mtu: int, account: pulumi.Input[str]) -> list[pulumi.Output[str]]:
-    """Make the IPv6 network of bare-metal machines. From it, machines reach only Google's services."""
+    """Make the IPv6 network of bare-metal machines. In this network, machines reach only each other and Google's services."""
     network = compute.Network(
         pool.child_name("fabric-0"),
         auto_create_subnetworks=False,
@@ -163,7 +162,7 @@ def _rdma_network(pool: GcpComponent, zone: str, cidrs: Sequence[str], project_i
 
 
 def _metal_rdma(pool: GcpComponent, zone: str, project_id: pulumi.Output[str]) -> pulumi.Output[str]:
-    """Make the RDMA network of bare-metal machines. Its profile makes the only subnet, named after the network."""
+    """Make the RDMA network of bare-metal machines. Google makes its only subnet and names it after the network."""
     network = _profiled_network(pool, zone, "vpc-roce-metal", project_id)
     return pulumi.Output.all(project_id, network.name).apply(
         lambda known: _METAL_SUBNET.format(project=known[0], region=region_of(zone), network=known[1])

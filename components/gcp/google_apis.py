@@ -32,7 +32,7 @@ def make_google_access(parent: GcpComponent, network_id: pulumi.Output[str]) -> 
 
 
 def _make_zone(parent: GcpComponent, network_id: pulumi.Output[str], key: str, domain: str) -> pulumi.Output[str]:
-    """Make a private DNS zone that gives every name of a domain the private addresses, in this network only."""
+    """Make a private DNS zone, only for this network: every name of the domain gets the private addresses."""
     zone = dns.ManagedZone(
         parent.child_name(f"names-{key}"),
         dns_name=domain,

@@ -42,8 +42,7 @@ class GpuPool(KeyedPoolBase[Network, EncryptionKey], GcpComponent):
     node_member: pulumi.Output[str] | None
     """vms: serviceAccount:EMAIL of the machines, for IAM grants."""
     network_attachment: pulumi.Output[str] | None
-    """vertex in an existing network: the attachment through which its machines reach that network. None in a network of the yard, where
-    nothing accepts connections from them."""
+    """vertex in an existing network: the attachment through which machines reach that network. None in a network that the yard makes."""
     persistent_resource: pulumi.Output[str] | None
     """vertex with min_nodes: id of the persistent resource that keeps machines running."""
     key_id: pulumi.Output[str] | None
@@ -54,7 +53,7 @@ class GpuPool(KeyedPoolBase[Network, EncryptionKey], GcpComponent):
         return [*found, *key_problems(self._key, str(given.get("service")))]
 
     def _make_machines(self) -> None:
-        """Make an instance group (vms), or what Vertex AI needs: a network attachment and, with min_nodes, a persistent resource."""
+        """Make an instance group (vms), or a network attachment and, with min_nodes, a persistent resource (vertex)."""
         self.key_id = self._key.id if self._key else None
         self.node_member = self.network_attachment = self.persistent_resource = None
         if self.spec.service == "vms":

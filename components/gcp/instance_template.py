@@ -34,7 +34,7 @@ class PreparedMachines(NamedTuple):
 
     template: compute.InstanceTemplate
     workload_policy: pulumi.Output[str] | None
-    """Policy that places all machines of the group close together. None: the template's placement policy does, or no policy."""
+    """Workload policy that places all machines of the group close together. None: the group needs none."""
     bulk: bool
     """Whether the group gets all of its machines or none."""
 

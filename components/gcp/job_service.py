@@ -76,7 +76,7 @@ class JobService(ContainerJobServiceBase[GpuPool, Bucket], GcpComponent):
 
     @property
     def exports(self) -> dict[str, pulumi.Output[str]]:
-        """The stack exports: also the workload identity provider, which a pipeline needs, and the repository for images."""
+        """The stack exports, with the workload identity provider, which a pipeline needs, and the image repository."""
         own = {"submitter_provider": self.submitter_provider, "image_repository": self.repository}
         return {**super().exports, **{name: value for name, value in own.items() if value is not None}}
 
@@ -144,9 +144,9 @@ class JobService(ContainerJobServiceBase[GpuPool, Bucket], GcpComponent):
         )
 
     def _repository(self, run: Bucket) -> pulumi.Output[str]:
-        """Make the repository, encrypted with the run bucket's key. A key cannot be set later, so one without a key stays as it is.
+        """Make the repository, encrypted with the run bucket's key. An existing repository without a key stays as it is.
 
-        Images without a tag are deleted after some days. Jobs name an image by digest, so one with a tag is never deleted.
+        Untagged images expire after some days. Tagged images never expire, because jobs name them by digest.
         """
         made = artifactregistry.Repository(
             self.child_name("images"),
@@ -171,7 +171,7 @@ class JobService(ContainerJobServiceBase[GpuPool, Bucket], GcpComponent):
         return [] if run.key_id is None else [self._usable_key("aiplatform", "vertex-uses-key", run.key_id)]
 
     def _usable_key(self, use: str, suffix: str, key_id: pulumi.Output[str]) -> pulumi.Output[str]:
-        """Let a Google service encrypt with the key. Returns the key's id, known once the service may use it."""
+        """Let a Google service encrypt with the key. Return the key's id, which is known after the service may use the key."""
         agent = service_agent(self, use, self._project)
         grant = kms.CryptoKeyIAMMember(
             self.child_name(suffix),

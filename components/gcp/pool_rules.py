@@ -54,7 +54,7 @@ def pool_problems(raw: PlainMapping, network: str, zones: Sequence[str], expires
 
 
 def _group_problems(raw: PlainMapping) -> list[Problem]:
-    """Return the problems of a pool's machines as a group. For an invalid spec return []: GpuPoolSpec reports it."""
+    """Return the problems of the machines of a `vms` pool. For an invalid spec return []: GpuPoolSpec reports it."""
     try:
         spec = GpuPoolSpec.model_validate(dict(raw), context=in_cloud("gcp"))
     except ValidationError:
@@ -72,7 +72,7 @@ def _group_problems(raw: PlainMapping) -> list[Problem]:
 
 
 def _plugin_problems(spec: GpuPoolSpec, row: Machine) -> list[Problem]:
-    """Return a problem for several nodes whose network needs a program on the machine beside the job's container.
+    """Return a problem for multi-node pools whose network needs a program on the machine, outside of the job's container.
 
     GPUDirect-TCPX and TCPXO need Google's receive-datapath manager, a privileged container on each machine, which a CustomJob cannot start:
     cloud.google.com/compute/docs/gpus/gpudirect (2026-12-01).

@@ -27,7 +27,7 @@ class ProjectRegion:
 
 
 def require_region(region: str | None) -> str:
-    """Return the region. Raises pulumi.RunError without a region; otherwise buckets and keys would fail in the middle of an `up`."""
+    """Return the region. Raises pulumi.RunError without a region, because buckets and keys would fail later."""
     if not region:
         fix = "add it to the stack file, or type `pulumi config set gcp:region REGION`"
         raise pulumi.RunError(str(Problem("gcp:region", "no region is configured", allowed="a region, such as us-central1", fix=fix)))
@@ -35,8 +35,7 @@ def require_region(region: str | None) -> str:
 
 
 def require_billing_account(account: str | None, project: str | None) -> str:
-    """Return the billing account. Raises pulumi.RunError without an account; otherwise Google would refuse the budget in the middle of an
-    `up`.
+    """Return the billing account. Raises pulumi.RunError without an account, because Google would refuse the budget later.
 
     The account is also empty if the provider's credentials may not read it: github.com/hashicorp/terraform-provider-google,
     resource_google_project.go ignores a 403 of the Cloud Billing API (2026-12).
@@ -100,5 +99,5 @@ class GcpComponent(Component):
         super().__init__(kind, name, props, tags, opts)
 
     def gcp_labels(self, child: str) -> dict[str, str]:
-        """Return the labels of the child with this suffix."""
+        """Return the labels of a child, which include its name."""
         return labels(self.tags, this_stack(), self.child_name(child))

@@ -1,4 +1,4 @@
-"""Google's service agents: the accounts with which its services use a project's keys and networks."""
+"""Google's service agents: the accounts with which Google's services use a project's keys and networks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Agent(NamedTuple):
 def service_agent(parent: GcpComponent, use: str, where: ProjectLookup) -> Agent:
     """Return a service's agent.
 
-    Google makes some agents only at the first use of the service and refuses grants to them until then. Those are made here.
+    Google makes some agents only at the first use of the service and refuses earlier grants to them. This function makes these agents.
     cloud.google.com/iam/docs/create-service-agents (2026-12-01)
     """
     member = where.number.apply(lambda number: f"serviceAccount:{AGENTS[use].format(number=number)}")

@@ -108,8 +108,7 @@ def token_condition_problems(subjects: Sequence[str]) -> list[Problem]:
 def members(subjects: Sequence[str]) -> list[tuple[str, str]]:
     """Return the IAM members that may become the submitter, as kind and path.
 
-    An exact subject is one member. For a subject with `*` at its end, the member is the whole repository, and the token condition limits it
-    further.
+    An exact subject is one member. For a subject with `*` at its end, the member is the whole repository; the token condition limits it.
 
     >>> members(["repo:acme/nlp:ref:refs/heads/main", "repo:acme/llm:ref:refs/tags/*"])
     [('principal', 'subject/repo:acme/nlp:ref:refs/heads/main'), ('principalSet', 'attribute.repository/acme/llm')]

@@ -28,10 +28,10 @@ _ID_LIMIT = 63
 def attach_network(pool: GpuPool, region: str, subnet_id: pulumi.Input[str], where: ProjectLookup) -> pulumi.Output[str]:
     """Make a network attachment of the subnet for Vertex AI's machines. Its id is known after Vertex AI may use it.
 
-    The attachment uses Private Service Connect. Peering would reserve an address range of the network for Google.
-    Only Google's project for these machines is accepted: Vertex AI's agent adds it to the accept list, for which it has the update
-    permission. Google refuses to delete an attachment while machines are connected, and for some days after a job, so a destroy leaves
-    it in the project, where it costs nothing. cloud.google.com/vertex-ai/docs/training/psc-i-egress (2026-12-01)
+    The attachment uses Private Service Connect. Peering would reserve an address range of the network for Google. The attachment accepts
+    only Google's project for these machines: Vertex AI's agent may update the accept list, and adds the project. `pulumi destroy` leaves
+    the attachment in the project, where it costs nothing, because Google refuses to delete it for some days after a job.
+    cloud.google.com/vertex-ai/docs/training/psc-i-egress (2026-12-01)
     """
     attachment = compute.NetworkAttachment(
         pool.child_name("attachment"),

@@ -23,7 +23,7 @@ def existing_problems(bucket: Any) -> list[Problem]:
     """Return a problem if the directory does not exist."""
     if isinstance(bucket, str) and Path(_absolute(bucket)).is_dir():
         return []
-    return [Problem("existing", "no such directory", show(bucket), "a directory that exists", "create it, or change the path")]
+    return [Problem("existing", "no such directory", show(bucket), "a directory that exists", "create the directory, or change the path")]
 
 
 def _absolute(path: str) -> str:

@@ -66,7 +66,7 @@ class BucketProvider(_OnDisk):
         return CreateResult(str(path), {"path": str(path), "mode": props["mode"]})
 
     def read(self, id_: str, props: Mapping[str, str]) -> ReadResult:
-        """Return the directory's current mode, or no resource if the directory does not exist."""
+        """Return the directory's current mode. Return no resource if the directory does not exist."""
         path = Path(id_)
         if not path.is_dir():
             return ReadResult(None, {})

@@ -35,7 +35,7 @@ _Result = TypeVar("_Result")
 
 
 class Refused(Exception):  # noqa: N818 the message starts with this name
-    """The operation would lose data or disturb a running job, or the file system does not allow it."""
+    """An operation that would lose data or disturb a running job, or that the file system does not allow."""
 
 
 def explain_os_errors(method: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
@@ -65,7 +65,7 @@ def make_private(path: Path) -> None:
 
 
 def refuse_foreign(path: Path, ours: set[str], fix: str) -> None:
-    """Raise Refused if the path is not a directory or has entries other than `ours`. `fix` is part of the message."""
+    """Raise Refused if the path is not a directory or has entries besides `ours`. `fix`: part of the message."""
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise Refused(f"{path} is not a directory; move it away, or set `local:root` to another directory")
     found = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
@@ -77,7 +77,7 @@ def refuse_foreign(path: Path, ours: set[str], fix: str) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Lock a pool's directory. Every change in it requires the lock. Raises Refused if another process has the lock for 30 seconds."""
+    """Lock a pool's directory, for every change in it. Raises Refused if another process has the lock for 30 seconds."""
     deadline = time.monotonic() + _LOCK_WAIT_S
     with (path / "lock").open("a") as lock:
         while True:
@@ -93,7 +93,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def write(file: Path, content: str) -> None:
-    """Replace a file atomically: after a crash or on a full disk, the file has its old content."""
+    """Replace a file in one step. After a crash or on a full disk, the file still has its old content."""
     new = file.with_name(file.name + ".new")
     with new.open("w") as stream:
         stream.write(content)

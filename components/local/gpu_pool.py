@@ -37,7 +37,7 @@ class GpuPool(PoolBase[Network]):
     path: pulumi.Output[str]
 
     def _make(self) -> None:
-        """Make the pool's directory, which assigns the network's addresses and this machine's GPUs or CPU slots to the nodes."""
+        """Assign addresses and GPUs (or CPU slots) to the nodes, and make the pool's directory."""
         found = find_gpus()
         document = plan_pool(self.logical_name, self.spec, found.models, self.network.addresses(self.spec.max_nodes))
         self.machine, self.accelerator = document["machine"], document["accelerator"]
@@ -48,7 +48,7 @@ class GpuPool(PoolBase[Network]):
         self.path = self.id = directory.path
 
     def _warn(self, models: Sequence[str], problem: str | None) -> None:
-        """Warn if the pool does not use the GPUs of this machine, unless the spec asks for CPU slots."""
+        """Warn if the pool uses none of this machine's GPUs, unless the spec says `machine: cpu`."""
         if self.machine == "auto" and (problem or (models and not self.gpus_per_node)):
             gpus, nodes = counted(len(models), "GPU"), counted(len(self.nodes), "node")
             too_few = f"{gpus} cannot be divided over {nodes}, so the pool has CPU slots; lower max_nodes"

@@ -36,7 +36,7 @@ def find_gpus() -> Gpus:
 
 
 def parse_listing(listing: str) -> tuple[str, ...]:
-    """Return the models in `index, name` lines of nvidia-smi, ordered by index. Raises ValueError for anything else."""
+    """Return the GPU models in nvidia-smi's lines `index, name`, ordered by index. Raises ValueError for other lines."""
     rows = [line.split(", ", 1) for line in listing.splitlines() if line.strip()]
     models = {int(index): short_model(name) for index, name in rows}
     if sorted(models) != list(range(len(rows))):

@@ -22,7 +22,7 @@ class ExistingBucket(NamedTuple):
 
 
 def key_problems(existing: ExistingBucket) -> list[Problem]:
-    """Return a problem if `existing_key` is set. Clouds call it whose storage decrypts for everybody with read permission."""
+    """Return a problem if `existing_key` is set, for clouds where every reader of a bucket can decrypt its objects."""
     if existing.key is None:
         return []
     what = "has no effect: the storage decrypts for every reader, so jobs need no permission on the key"
@@ -30,7 +30,7 @@ def key_problems(existing: ExistingBucket) -> list[Problem]:
 
 
 def open_to_problems(existing: ExistingBucket) -> list[Problem]:
-    """Return a problem if `open_to` is set. Clouds call it that control access to buckets only by permissions."""
+    """Return a problem if `open_to` is set, for clouds where only permissions control access to buckets."""
     if existing.open_to is None:
         return []
     return [Problem("open_to", "has no effect: on this cloud only permissions control access to a bucket", fix="remove open_to")]

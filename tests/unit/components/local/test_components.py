@@ -123,7 +123,10 @@ def some(name: str) -> Bucket:
     ("program", "expected"),
     [
         (lambda: Bucket("b", {"on_destory": "keep"}), ["Bucket b", "on_destory: unknown key", "did you mean 'on_destroy'?"]),
-        (lambda: Bucket.adopt("b", bucket="nowhere"), ["existing: no such directory, got 'nowhere'", "create it, or change the path"]),
+        (
+            lambda: Bucket.adopt("b", bucket="nowhere"),
+            ["existing: no such directory, got 'nowhere'", "create the directory, or change the path"],
+        ),
         (lambda: Bucket("b"), ["contains %, # or ?", "set `local:root`"]),
         (lambda: Network("n", {"cidr": "10.0.0.0/8"}), ["cidr: wrong value, got '10.0.0.0/8'", "127.77.0.0/24"]),
         (

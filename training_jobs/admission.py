@@ -31,15 +31,15 @@ def check(spec: JobSpec, target: JobTarget, now: float) -> None:
 
 
 def check_key(key: str) -> None:
-    """Check a request key. Raises UsageError for one that every submit would share, or that another submit would not repeat exactly."""
+    """Check a request key. Raises UsageError for a key that every submit would share, or that is hard to repeat exactly."""
     got, allowed = repr(key[:_LONGEST_KEY]), "a new text for each logical job, such as its date"
     if not key.strip():
         problem = Problem("--request-key", "an empty key", got, allowed)
     elif _UNEXPANDED.search(key):
         problem = Problem("--request-key", "an unexpanded variable", got, fix='use double quotes in a shell: "$(date -u +%F)"')
     elif key != key.strip() or not key.isprintable():
-        fix = "remove the line break or the other character, such as by $(...) in a shell"
-        problem = Problem("--request-key", "blanks around the key, or a character that cannot be seen", got, fix=fix)
+        fix = "remove it; in a shell, $(...) removes a final line break"
+        problem = Problem("--request-key", "blanks around the key, or an invisible character", got, fix=fix)
     elif len(key) > _LONGEST_KEY:
         problem = Problem("--request-key", "a key that is too long", f"{len(key)} characters", f"<= {_LONGEST_KEY} characters")
     else:

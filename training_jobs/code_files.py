@@ -87,7 +87,7 @@ class _Walk:
             self._note(path, "not a regular file")
 
     def _is_left_out(self, path: Path) -> bool:
-        """Return whether an entry, or the target of a link, is one of the files to leave out. They may be given by another path."""
+        """Return whether to leave out an entry: it, or the target of a link, is one of the files to leave out."""
         may_be = path.is_symlink() or any(path.name == each.name for each in self.leave_out)
         return may_be and Path(os.path.realpath(path)) in self.leave_out
 
@@ -161,11 +161,13 @@ def list_code(folder: Path, leave_out: Collection[Path] = ()) -> CodeFiles:
 
 @contextlib.contextmanager
 def refuse_unreadable() -> Iterator[None]:
-    """Raise an error of the file system inside the context as UsageError."""
+    """Convert errors of the file system inside the context to UsageError."""
     try:
         yield
     except OSError as error:
-        problem = Problem("code", error.strerror or str(error), os.fsdecode(error.filename or ""), fix="make it readable, or ignore it")
+        problem = Problem(
+            "code", error.strerror or str(error), os.fsdecode(error.filename or ""), fix="make it readable, or add it to .gitignore"
+        )
         raise UsageError("the job's code cannot be read", [problem]) from None
 
 
@@ -195,7 +197,7 @@ def _tracked(folder: Path) -> tuple[set[str], list[str]]:
 
 
 def _git(folder: Path, *arguments: str) -> bytes | str:
-    """Return git's output. If git is not installed or refuses, such as in another user's repository, return the reason as text."""
+    """Return git's output. If git fails, for example in another user's repository, return the reason as text."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # set inside git's hooks
     try:
         done = subprocess.run(["git", *_SAFE, *arguments], cwd=folder, env=clean, capture_output=True, timeout=_GIT_TIMEOUT_S, check=False)

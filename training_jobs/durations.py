@@ -1,4 +1,4 @@
-"""Durations with units, such as `90s` or `1h30m`: the texts of job files and options, and the field type of specs."""
+"""Durations with units, such as `90s` or `1h30m`: conversion to seconds and back, and the pydantic field type."""
 
 from __future__ import annotations
 

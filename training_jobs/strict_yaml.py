@@ -91,7 +91,7 @@ def _keep_numbers_as_text(root: yaml.MappingNode, keys: Collection[str]) -> None
 
 
 def _merged(node: yaml.Node) -> Iterator[tuple[yaml.Node, yaml.Node]]:
-    """Yield the entries of a mapping, those of its merge keys (`<<`) included."""
+    """Yield the entries of a mapping, including the entries of its merge keys (`<<`)."""
     for name, value in node.value if isinstance(node, yaml.MappingNode) else ():
         yield name, value
         if name.tag == _MERGE:

@@ -132,7 +132,7 @@ class BatchTarget(_AwsTarget):
     vcpus: int = Field(ge=1, description="vCPUs of one node")
     memory_mib: int = Field(ge=1, description="memory a job may reserve on one node, in MiB")
     teams: list[str] = Field(
-        default_factory=list, description="teams that share the machines; a job names one in labels.team; empty = first in, first out"
+        default_factory=list, description="teams that share the machines; each job has labels.team; empty = first in, first out"
     )
 
 
@@ -145,7 +145,7 @@ class SageMakerTarget(_AwsTarget):
     subnet_ids: list[str] = Field(min_length=1)
     security_group_ids: list[str] = Field(min_length=1)
     log_group: str = Field(description="log group of the jobs")
-    model_package_group: str | None = Field(None, description="model package group for finished models; null = none are registered")
+    model_package_group: str | None = Field(None, description="model package group for finished models; null = models are not registered")
     keep_alive_s: int = Field(
         0, ge=0, le=21600, description="seconds for which machines are kept running, and paid, after a job; 0 = released at once"
     )

@@ -147,7 +147,7 @@ def container_image(run: Run) -> str:
     image = own or default
     if image is None:
         fix = "set image: in the job file and run gpuyard pin JOB.yaml; or set pins.job_image in the stack"
-        raise UsageError("no image to run", [Problem("image", f"neither the job nor pool '{run.target.pool}' names one", fix=fix)])
+        raise UsageError("no image to run", [Problem("image", f"neither the job nor pool '{run.target.pool}' has an image", fix=fix)])
     return image
 
 

@@ -66,7 +66,7 @@ def prepare(inputs: list[Path], settings: Settings) -> DataIndex:
     for split in ("train", "val"):
         if not index.splits[split]:
             raise ConfigError(
-                f"held_out: got {settings.held_out}, which leaves the split {split} empty; =fix: use more input, or another held_out=="
+                f"held_out: got {settings.held_out}, which leaves the split {split} empty; fix: use more input, or another held_out="
             )
     write_index(settings.out, index)
     return index

@@ -136,7 +136,7 @@ def test_an_entry_without_permission_is_refused_by_name(tmp_path: Path, monkeypa
 
     for method, read in (("stat", status), ("read_text", text), ("read_bytes", data)):
         monkeypatch.setattr(Path, method, denied(read))
-    with pytest.raises(UsageError, match=rf"Permission denied, got .*{name}; make it readable, or ignore it"):
+    with pytest.raises(UsageError, match=rf"Permission denied, got .*{name}; make it readable, or add it to .gitignore"):
         pack(tmp_path, ["train.py"])
 
 

@@ -113,7 +113,7 @@ def _submission(run: Run, target: BatchTarget, definition: Json) -> Json:
 
 
 def _share(run: Run, target: BatchTarget) -> Json:
-    """Return the team and the priority of a job. A queue that teams share requires both, other queues refuse the team."""
+    """Return the team and the priority of a job. A queue that teams share requires both. Other queues refuse the team."""
     if not target.teams:
         return {}
     return {"shareIdentifier": run.spec.labels["team"], "schedulingPriorityOverride": run.spec.priority or 0}

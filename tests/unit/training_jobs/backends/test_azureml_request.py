@@ -141,7 +141,7 @@ def test_a_text_that_is_not_a_duration_is_zero_seconds() -> None:
 @pytest.mark.parametrize(
     ("changes", "keys", "message"),
     [
-        ({"default_image": None}, {}, "neither the job nor pool 'h100' names one"),
+        ({"default_image": None}, {}, "neither the job nor pool 'h100' has an image"),
         ({}, {"image": "yard.azurecr.io/train:latest"}, "gpuyard pin"),
         ({}, {"labels": {"stack": "mine"}}, "reserved for gpuyard"),
         ({}, {"labels": {"k": "v" * 257}}, "not a valid tag"),

@@ -19,6 +19,7 @@ LOCKS = [
     ["-o", "tools/security/requirements.lock", "tools/security/requirements.in"],
     ["-c", "requirements.lock", "-o", "images/aws/requirements.lock", "images/aws/requirements.in"],  # jobs run with the tested versions
     ["-c", "requirements-dev.lock", "-o", "images/gcp/requirements.lock", "images/gcp/requirements.in"],
+    ["-c", "requirements-dev.lock", "-o", "images/azure/requirements.lock", "images/azure/requirements.in"],
 ]
 
 

@@ -19,6 +19,7 @@ _IN_ARTIFACT_REGISTRY = re.compile(
     r"(?P<region>[a-z0-9-]+)-docker\.pkg\.dev/(?P<project>[a-z0-9.:-]+)/(?P<repository>[a-z0-9-]+)/(?P<name>[a-z0-9._/-]+)"
     r":(?P<tag>[\w][\w.-]{0,127})"
 )
+_IN_AZURE = re.compile(r"(?P<host>[a-z0-9]{5,50}\.azurecr\.io)/(?P<name>[a-z0-9._/-]+):(?P<tag>[\w][\w.-]{0,127})")
 _DIGEST = re.compile(r"[^\s@]@sha256:[0-9a-f]{64}$")
 _BUILD_ONE = "build one (images/README.md) and pin it with --job-image, or name an image in each job"
 
@@ -49,7 +50,7 @@ def job_image(settings: StackSettings, region: str, given: str | None) -> tuple[
 
 
 def by_digest(image: str, key: str = "--job-image") -> str:
-    """Return the image by digest. Look up the current digest of a tag in ECR or Artifact Registry.
+    """Return the image by digest. Look up the current digest of a tag in a registry of AWS, Google or Azure.
 
     Raises UsageError for a tag in another registry.
     """
@@ -58,11 +59,12 @@ def by_digest(image: str, key: str = "--job-image") -> str:
 
     if _DIGEST.search(image):
         return image
-    for pattern, look_up in ((TAGGED, _ecr), (_IN_ARTIFACT_REGISTRY, _artifact_registry)):
+    for pattern, look_up in ((TAGGED, _ecr), (_IN_ARTIFACT_REGISTRY, _artifact_registry), (_IN_AZURE, _azure_registry)):
         if tagged := pattern.fullmatch(image):
             return look_up(tagged)
     allowed = (
-        "name@sha256:<64 hex digits>, ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME:TAG or REGION-docker.pkg.dev/PROJECT/REPOSITORY/NAME:TAG"
+        "name@sha256:<64 hex digits>, ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME:TAG, REGION-docker.pkg.dev/PROJECT/REPOSITORY/NAME:TAG "
+        "or REGISTRY.azurecr.io/NAME:TAG"
     )
     fix = f"`docker buildx imagetools inspect {image}` shows its digest"
     raise UsageError("the job image cannot be pinned", [Problem(key, "digest cannot be looked up", image, allowed, fix)])
@@ -85,3 +87,23 @@ def _artifact_registry(tagged: re.Match[str]) -> str:
     path = f"v1/{repository}/packages/{quote(tagged['name'], safe='')}/tags/{tagged['tag']}"
     found = gcp_clients(tagged["project"], tagged["region"]).get("artifactregistry", path)
     return f"{tagged[0].rpartition(':')[0]}@{found['version'].rpartition('/')[2]}"
+
+
+def _azure_registry(tagged: re.Match[str]) -> str:
+    """Exchange an Entra token for one of the registry, which takes no other, and look the tag up.
+
+    Source: github.com/Azure/acr/blob/main/docs/AAD-OAuth.md.
+    """
+    from gpuyard.training_jobs.clouds.azure import azure_clients
+    from gpuyard.training_jobs.clouds.azure_credentials import default_credential
+
+    base, azure = f"https://{tagged['host']}", azure_clients()
+    entra = default_credential().get_token("https://containerregistry.azure.net/.default").token
+    asked = {"grant_type": "access_token", "service": tagged["host"], "access_token": entra}
+    refresh = azure.call("POST", f"{base}/oauth2/exchange", form=asked, audience=None).json()["refresh_token"]
+    scope = f"repository:{tagged['name']}:metadata_read"
+    wanted = {"grant_type": "refresh_token", "service": tagged["host"], "scope": scope, "refresh_token": refresh}
+    token = azure.call("POST", f"{base}/oauth2/token", form=wanted, audience=None).json()["access_token"]
+    path = f"{base}/acr/v1/{tagged['name']}/_tags/{tagged['tag']}"
+    found = azure.call("GET", path, audience=None, headers={"Authorization": f"Bearer {token}"}).json()
+    return f"{tagged[0].rpartition(':')[0]}@{found['tag']['digest']}"

@@ -47,12 +47,13 @@ class AzureClients:
         audience: str | None,
         job_may_run: bool = False,
         headers: Mapping[str, str] | None = None,
+        form: Mapping[str, str] | None = None,
     ) -> HttpResponse:
         """Make one call and return the response. Raises a GpuyardError whose cause is azure-core's error.
 
         The client retries by itself, so the call must be safe to repeat. `audience`: the service that the token is for; None for signed
-        URLs, which need no token. `job_may_run`: a job may already be running, so expired credentials raise LostSightError
-        instead of AuthError.
+        URLs, which need no token. `form`: a form instead of a JSON body. `job_may_run`: a job may already be running, so expired
+        credentials raise LostSightError instead of AuthError.
         """
         from azure.core.exceptions import HttpResponseError
         from azure.core.rest import HttpRequest
@@ -60,7 +61,7 @@ class AzureClients:
         renewed = False
         while True:
             try:
-                request = HttpRequest(verb, url, json=body, headers=dict(headers or {}))
+                request = HttpRequest(verb, url, json=body, data=dict(form) if form else None, headers=dict(headers or {}))
                 response: HttpResponse = self._client(audience).send_request(request)
                 if response.status_code >= 400:
                     raise HttpResponseError(response=response)

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from gpuyard.training_jobs.backends.azureml import request as azureml
 from gpuyard.training_jobs.launch import gib
 
 IMAGES = Path(__file__).resolve().parents[3] / "images"
 FOLDER = IMAGES / "aws"
-FOLDERS = pytest.mark.parametrize("folder", [FOLDER, IMAGES / "gcp"], ids=lambda folder: folder.name)
+FOLDERS = pytest.mark.parametrize("folder", [FOLDER, IMAGES / "gcp", IMAGES / "azure"], ids=lambda folder: folder.name)
 
 Step = tuple[str, str]
 
@@ -105,7 +106,7 @@ def test_the_lock_has_hashes_and_no_package_of_gpuyard(folder: Path) -> None:
     assert not {"gpuyard", "pulumi", "moto"} & set(pinned)
     assert len(re.findall(r"^    --hash=sha256:[0-9a-f]{64}", lock, re.MULTILINE)) >= len(pinned)
     own = (IMAGES.parent / "requirements-dev.lock").read_text()  # what is tested is what runs
-    for name in {"torch", "s3fs", "gcsfs", "fsspec", "safetensors"} & set(pinned):
+    for name in {"torch", "s3fs", "gcsfs", "adlfs", "azure-identity", "fsspec", "safetensors"} & set(pinned):
         assert f"\n{name}=={pinned[name]} " in own, name
 
 
@@ -113,3 +114,10 @@ def test_the_image_for_gcp_has_the_plugin_that_launch_reads() -> None:
     text = (IMAGES / "gcp" / "Dockerfile").read_text()
     assert f"test -f {gib.SCRIPT}" in text
     assert "COPY --from=gib" in text
+
+
+def test_the_image_for_azure_has_the_topologies_that_jobs_name() -> None:
+    text = (IMAGES / "azure" / "Dockerfile").read_text()
+    assert "WORKDIR /opt/microsoft\n" in text
+    assert all(f"{name}-topo.xml\\n" in text for name in set(azureml._TOPOLOGY.values()))
+    assert azureml._fabric_variables("Standard_NC24ads_A100_v4") == {}

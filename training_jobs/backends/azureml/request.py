@@ -33,6 +33,13 @@ API_VERSION = "2024-04-01"  # learn.microsoft.com/rest/api/azureml: the newest v
 _LONGEST_NAME = 255
 _ANONYMOUS = "CliV2AnonymousEnvironment"  # Azure's own clients store environments without a name under this one
 _LOADER = 'python3 -c "import base64,sys;exec(base64.b64decode(sys.argv[1]))"'
+_TOPOLOGY = {
+    "Standard_ND96asr_v4": "ndv4",
+    "Standard_ND96amsr_A100_v4": "ndv4",
+    "Standard_ND96isr_H100_v5": "ndv5",
+    "Standard_ND96isr_H200_v5": "ndv5",
+}
+"""Machine -> its file in github.com/Azure/azhpc-images/tree/master/topology. A virtual machine hides which GPU is near which card."""
 _GRACE_S = 25  # for workers to save and exit (not proven: docs/azure.md)
 
 
@@ -107,6 +114,7 @@ def _environment(run: Run, target: AzureMlTarget) -> dict[str, str]:
         "AZURE_CLIENT_ID": target.identity_client_id,
         "AZURE_STORAGE_ANON": "false",  # adlfs before 2026.4 would read storage anonymously
         "AZURE_TOKEN_CREDENTIALS": "ManagedIdentityCredential",  # azure-identity 1.24 or newer; 1.23 refuses this value
+        **_fabric_variables(target.machine),
         "GPUYARD_SERVICE": "azureml",
         **run_variables(run),
         "GPUYARD_FIRST_ATTEMPT": str(run.attempt),
@@ -114,3 +122,13 @@ def _environment(run: Run, target: AzureMlTarget) -> dict[str, str]:
         "GPUYARD_LIMIT_REASON": run.limit_reason,
         "GPUYARD_STAMP": "1",
     }
+
+
+def _fabric_variables(machine: str) -> dict[str, str]:
+    """Return NCCL's settings for a size with InfiniBand; a job's own `env` has priority. NCCL ignores a file that the image lacks.
+
+    Source: github.com/Azure/ai-infrastructure-on-azure@a01b073, examples/llm-foundry/aks/helm/llm-training/values.yaml.
+    """
+    if machine not in _TOPOLOGY:
+        return {}
+    return {"NCCL_IB_PCI_RELAXED_ORDERING": "1", "NCCL_TOPO_FILE": f"/opt/microsoft/{_TOPOLOGY[machine]}-topo.xml"}

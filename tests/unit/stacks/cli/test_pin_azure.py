@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from gpuyard.stacks.cli.pin import pin
+from gpuyard.stacks.pinning.job_image import by_digest
 from gpuyard.stacks.settings import load
-from gpuyard.training_jobs.clouds import azure
+from gpuyard.training_jobs.clouds import azure, azure_credentials
 from gpuyard.training_jobs.errors import UsageError
 
 STACK = """\
@@ -58,6 +59,29 @@ def test_the_newest_version_is_written_for_the_pools_that_name_no_image(project:
     raw = {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
     assert load(raw, stack="dev").pins.machine_images == document.machine_images
     assert pin("dev", project, None).changed is False
+
+
+def test_a_tag_of_a_container_registry_is_pinned_by_its_digest(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str, dict[str, Any]]] = []
+    answers = {
+        "/oauth2/exchange": {"refresh_token": "refresh"},
+        "/oauth2/token": {"access_token": "access"},
+        "/acr/v1/team/train/_tags/v7": {"tag": {"name": "v7", "digest": f"sha256:{'ab' * 32}"}},
+    }
+
+    def call(verb: str, url: str, **more: Any) -> Any:
+        assert more.pop("audience") is None
+        asked.append((verb, url, more))
+        return SimpleNamespace(json=lambda: answers[url.removeprefix("https://acmetrain.azurecr.io")])
+
+    monkeypatch.setattr(azure, "azure_clients", lambda: SimpleNamespace(call=call))
+    entra = SimpleNamespace(get_token=lambda scope: SimpleNamespace(token=f"entra for {scope}"))
+    monkeypatch.setattr(azure_credentials, "default_credential", lambda: entra)
+    assert by_digest("acmetrain.azurecr.io/team/train:v7") == f"acmetrain.azurecr.io/team/train@sha256:{'ab' * 32}"
+    (_, _, first), (_, _, second), (_, _, third) = asked
+    assert first["form"]["access_token"] == "entra for https://containerregistry.azure.net/.default"
+    assert (second["form"]["refresh_token"], second["form"]["scope"]) == ("refresh", "repository:team/train:metadata_read")
+    assert third["headers"] == {"Authorization": "Bearer access"}
 
 
 def test_a_stack_without_a_subscription_names_the_key_to_set(project: Path) -> None:

@@ -81,7 +81,7 @@ def test_the_page_of_exit_codes_has_every_code() -> None:
     assert rows == {str(int(code)): meaning for code, meaning in MEANING.items()}
 
 
-def test_the_page_about_jobs_names_only_what_exists(tmp_path: Path) -> None:
+def test_the_page_about_jobs_names_only_existing_variables_and_calls(tmp_path: Path) -> None:
     page = (ROOT / "docs/job.md").read_text()
     where = NodePlacement(0, 1, "127.0.0.1", "127.0.0.1", 1, None)
     job: Any = {

@@ -91,7 +91,7 @@ def test_google_refuses_a_grant_outside_the_organisation() -> None:
 
 
 @pytest.mark.parametrize("token", ["gcp:compute/networkAttachment:NetworkAttachment", "gcp:compute/instanceTemplate:InstanceTemplate"])
-def test_google_refuses_to_delete_what_machines_use(tmp_path: Path, token: str) -> None:
+def test_google_refuses_to_delete_resources_in_use(tmp_path: Path, token: str) -> None:
     cloud = Cloud(tmp_path, 0)
     cloud.create(token, "urn", {}, {}, "a")
     with pytest.raises(Refused, match=r"Error 4(00|12)"):

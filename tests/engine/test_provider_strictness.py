@@ -78,7 +78,7 @@ def operations(small: project.Project) -> dict[str, str]:
     return {step["urn"].rpartition("::")[2]: step["op"] for step in steps if step["op"] in ("create", "update", "replace", "delete")}
 
 
-def test_it_refuses_what_the_sdk_does_not_have(tmp_path: Path, engine_environment: dict[str, str]) -> None:
+def test_properties_that_the_sdk_lacks_are_refused(tmp_path: Path, engine_environment: dict[str, str]) -> None:
     made = project.make(tmp_path, engine_environment, {"Pulumi.yaml": PROJECT, "program/__main__.py": WRONG})
     made.pulumi("stack", "init", "test")
     told = made.pulumi("preview", ok=False)

@@ -55,7 +55,7 @@ def floors() -> dict[str, Version]:
 
 
 @pytest.mark.parametrize("row", FLOORS, ids=lambda row: row.package)
-def test_no_extra_allows_a_version_without_what_the_code_needs(row: Floor) -> None:
+def test_no_extra_allows_a_version_that_is_too_old_for_the_code(row: Floor) -> None:
     assert floors()[row.package] >= Version(row.version), f"{row.fact} ({row.source}, {row.date})"
 
 

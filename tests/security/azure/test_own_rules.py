@@ -154,7 +154,7 @@ def test_the_good_example_passes(token: str, inputs: dict[str, Any]) -> None:
     assert wrong(own_rules.RULES, [Row(token, "good", inputs)]) == []
 
 
-def test_what_other_resources_refer_to_passes() -> None:
+def test_resources_that_other_resources_refer_to_pass() -> None:
     endpoint = {"privateLinkServiceConnections": [{"name": "c", "privateLinkServiceId": "/s/storageAccounts/runs"}]}
     gateway = {"publicIpAddresses": [{"id": "/s/publicIPAddresses/out"}]}
     rows = [

@@ -126,7 +126,7 @@ def test_without_a_gpu_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert none.stderr == "bench-gpu: torch finds no GPU; nothing was measured\n"
 
 
-def test_it_runs_on_the_cpu(tmp_path: Path) -> None:
+def test_the_benchmark_runs_on_the_cpu(tmp_path: Path) -> None:
     argv = [sys.executable, "-m", "benchmarks.train.gpu", "--out", str(tmp_path)]
     # No time for a sweep: only the long measurement.
     done = subprocess.run([*argv, "--device", "cpu", "--budget", "269"], cwd=ROOT, capture_output=True, text=True, timeout=290)

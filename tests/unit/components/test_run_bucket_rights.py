@@ -81,7 +81,7 @@ def may_change(right: Right, changes: Sequence[str], path: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", CLOUDS)
-def test_jobs_cannot_change_what_submitters_obey(record: Any, name: str) -> None:
+def test_jobs_cannot_change_objects_that_submitters_obey(record: Any, name: str) -> None:
     cloud = CLOUDS[name]
     rights = cloud.rights(record(cloud.declare))
     writers = {who: right for who, right in rights.items() if right(cloud.create, WRITTEN_BY_JOBS[0])}

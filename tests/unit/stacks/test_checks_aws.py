@@ -97,7 +97,7 @@ def test_a_ready_account_and_read_only_calls() -> None:
         ({"ec2__describe_security_groups": {"SecurityGroups": []}}, "network", "no such VPC"),
     ],
 )
-def test_what_is_missing_has_a_fix(change: dict[str, Any], check: str, words: str) -> None:
+def test_each_missing_item_has_a_fix(change: dict[str, Any], check: str, words: str) -> None:
     wrong = [each for name, each in found(Account(**change)).items() if name.startswith(check) and not each.ok]
     assert wrong
     assert any(words in f"{each.detail} {each.fix}" for each in wrong)

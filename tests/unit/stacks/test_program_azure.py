@@ -72,7 +72,7 @@ def test_wrong_ssh_access_is_refused(ssh: Any, message: str) -> None:
     assert "PRIVATE KEY-----" not in str(refused.value)
 
 
-def test_other_clouds_have_another_way_to_a_machine() -> None:
+def test_ssh_is_refused_on_aws() -> None:
     config = {**load_project(ROOT, "prod-aws").config, "gpuyard:ssh": json.dumps(SSH)}
     with pytest.raises(UsageError, match="on aws machines are reached through Session Manager; remove ssh"):
         load(config, stack="prod-aws")

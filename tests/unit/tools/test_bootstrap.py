@@ -54,7 +54,7 @@ def test_then_the_cache_then_the_download_then_a_build(checkout: Path, tmp_path:
     assert bootstrap.ensure(checkout, _env(tmp_path)) == built
 
 
-def test_a_downloaded_engine_with_its_own_pieces_is_used_as_it_is(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_complete_downloaded_engine_is_used_unchanged(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def download(place: Path, _say: Callable[[str], None]) -> str:
         engine(place)
         return "downloaded"

@@ -20,11 +20,11 @@ def _status(step: int | None, restarts: int = 0, state: str = "RUNNING", lost: i
 
 
 @pytest.mark.parametrize(("step", "due"), [(None, False), (100, False), (160, True), (300, True), (301, False)])
-def test_it_is_due_in_the_middle(step: int | None, due: bool) -> None:
+def test_the_drill_is_due_in_the_middle(step: int | None, due: bool) -> None:
     assert drill.due(_status(step)) is due
 
 
-def test_it_is_not_due_while_the_run_recovers() -> None:
+def test_the_drill_is_not_due_while_the_run_recovers() -> None:
     assert not drill.due(_status(200, state="RECOVERING"))
 
 
@@ -36,7 +36,7 @@ def test_a_recovery_is_a_restart_and_a_step_reported_after_it() -> None:
     assert drill.recovered(killed, _status(176, restarts=1, lost=None)) == "training again in 3.0 s at step 176"
 
 
-def test_it_kills_the_worker_of_that_rank_of_that_run_and_none_of_its_children() -> None:
+def test_the_drill_kills_the_worker_of_its_rank_but_none_of_its_children() -> None:
     sleep = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'input()'])"
     started = {
         (run, rank): subprocess.Popen(

@@ -73,7 +73,7 @@ def host() -> Iterator[tuple[subprocess.Popen[str], int]]:
     process.communicate()
 
 
-def test_it_serves_the_methods_for_a_program_on_disk(host: tuple[subprocess.Popen[str], int]) -> None:
+def test_the_host_serves_the_methods_for_a_program_on_disk(host: tuple[subprocess.Popen[str], int]) -> None:
     with grpc.insecure_channel(f"127.0.0.1:{host[1]}") as channel:
         stub = language_pb2_grpc.LanguageRuntimeStub(channel)
         assert (
@@ -91,7 +91,7 @@ def test_it_serves_the_methods_for_a_program_on_disk(host: tuple[subprocess.Pope
 
 
 @pytest.mark.skipif(not PROC_NET.exists(), reason="only Linux tells which process owns a connection")
-def test_it_refuses_every_process_but_its_engine(host: tuple[subprocess.Popen[str], int]) -> None:
+def test_the_host_refuses_every_process_except_its_engine(host: tuple[subprocess.Popen[str], int]) -> None:
     program = (
         "import grpc, sys\n"
         "from google.protobuf import empty_pb2\n"
@@ -106,14 +106,14 @@ def test_it_refuses_every_process_but_its_engine(host: tuple[subprocess.Popen[st
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_exits_without_output_on_a_signal(host: tuple[subprocess.Popen[str], int], number: int) -> None:
+def test_the_host_exits_without_output_on_a_signal(host: tuple[subprocess.Popen[str], int], number: int) -> None:
     process, _port = host
     process.send_signal(number)
     out, err = process.communicate(timeout=10)
     assert (process.returncode, out, err) == (0, "", "")
 
 
-def test_it_exits_when_its_engine_is_killed() -> None:
+def test_the_host_exits_when_its_engine_is_killed() -> None:
     # `read` keeps the shell as its parent; a lone command would be exec'ed.
     shell = f'"{sys.executable}" -P "{HOST}" 127.0.0.1:9 & echo "$!" >&2; wait'
     parent = subprocess.Popen(["sh", "-c", shell], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -44,7 +44,7 @@ def test_go_mod_pins_the_same_versions() -> None:
     assert re.findall(r"^go (\S+)$", text, re.MULTILINE) == [versions.GO]
 
 
-def test_the_python_gate_accepts_new_versions_and_names_the_fix_for_old_ones() -> None:
+def test_the_python_check_accepts_new_versions_and_names_the_fix_for_old_versions() -> None:
     assert python_gate.complaint((3, 11, 0)) is None
     assert python_gate.complaint((3, 14)) is None
     message = python_gate.complaint((3, 9, 18))

@@ -152,7 +152,7 @@ def test_a_git_file_that_names_no_possible_path_is_refused(tmp_path: Path) -> No
         list_code(tmp_path)
 
 
-def test_what_a_sparse_checkout_leaves_out_is_reported(tmp_path: Path) -> None:
+def test_files_outside_a_sparse_checkout_are_reported(tmp_path: Path) -> None:
     root = repository(tmp_path, {"train.py": "", "configs/a.yaml": "", "configs/b.yaml": ""})
     git(root, "sparse-checkout", "set", "--no-cone", "/train.py")
     assert list_code(root).left_out == ["2 tracked files outside the sparse checkout; run `git sparse-checkout disable`"]

@@ -22,7 +22,7 @@ def refused(tmp_path: Path, text: str) -> list[str]:
     return [str(problem) for problem in caught.value.problems]
 
 
-def test_defaults_are_the_documented_ones() -> None:
+def test_defaults_equal_the_documentation() -> None:
     spec = parse_job({"name": "a", "command": ["train.py"]})
     assert (spec.nodes, spec.timeout, spec.max_restarts, spec.launcher, spec.preflight) == (1, 86400, 0, "torchrun", "required")
     assert (spec.retries.preempted, spec.retries.infra, spec.retries.user_error) == (3, 0, 0)
@@ -196,7 +196,7 @@ def test_known_by_passes_of_the_secret_rule_are_refused(keys: dict[str, object])
         {"data": {"a": "s3://bucket/key?versionId=abc"}},
     ],
 )
-def test_what_only_resembles_a_secret_is_accepted(keys: dict[str, object]) -> None:
+def test_text_that_only_resembles_a_secret_is_accepted(keys: dict[str, object]) -> None:
     assert parse_job({"name": "a", "command": ["x.py"], **keys}).name == "a"
 
 

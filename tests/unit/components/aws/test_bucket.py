@@ -43,7 +43,7 @@ def snake(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("preview", [False, True])
-def test_tokens_and_child_names_are_the_frozen_ones(record: Any, preview: bool) -> None:
+def test_tokens_and_child_names_do_not_change(record: Any, preview: bool) -> None:
     recorded = record(one(), preview=preview)
     assert sorted((request.type, request.name) for request in recorded.resources.values()) == sorted(
         [

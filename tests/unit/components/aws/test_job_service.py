@@ -21,7 +21,7 @@ def made(recorded: Any) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("preview", [False, True])
-def test_tokens_and_child_names_are_the_frozen_ones(record: Any, preview: bool) -> None:
+def test_tokens_and_child_names_do_not_change(record: Any, preview: bool) -> None:
     recorded = record(declare, preview=preview)
     assert made(recorded) == [
         ("aws:batch/jobQueue:JobQueue", "train-l4-queue"),

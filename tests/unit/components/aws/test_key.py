@@ -15,7 +15,7 @@ ROOT = {"AWS": "arn:aws:iam::111122223333:root"}
 
 
 @pytest.mark.parametrize("preview", [False, True])
-def test_tokens_and_child_names_are_the_frozen_ones(record: Any, preview: bool) -> None:
+def test_tokens_and_child_names_do_not_change(record: Any, preview: bool) -> None:
     recorded = record(lambda: pulumi.export("arn", EncryptionKey("data").arn), preview=preview)
     assert sorted((request.type, request.name) for request in recorded.resources.values()) == [
         ("aws:kms/alias:Alias", "data-alias"),

@@ -78,7 +78,7 @@ def names(recorded: Any) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("preview", [False, True])
 @pytest.mark.parametrize(("egress", "more"), [("nat", NAT), ("endpoints", ENDPOINTS), ("none", NONE)])
-def test_tokens_and_child_names_are_the_frozen_ones(record: Any, egress: str, more: list[Any], preview: bool) -> None:
+def test_tokens_and_child_names_do_not_change(record: Any, egress: str, more: list[Any], preview: bool) -> None:
     recorded = record(network(egress), preview=preview)
     assert names(recorded) == sorted([*COMMON, *more])
     urns = {request.name: urn for urn, request in recorded.resources.items() if not request.custom}
@@ -250,7 +250,7 @@ def with_pools(egress: str, *specs: dict[str, Any]) -> Callable[[], None]:
 
 
 @pytest.mark.parametrize("egress", ["nat", "endpoints"])
-def test_containers_of_multi_node_jobs_reach_what_nodes_reach(record: Any, egress: str) -> None:
+def test_containers_of_multi_node_jobs_reach_the_same_addresses_as_nodes(record: Any, egress: str) -> None:
     """With EFA the containers are in the VPC's default group, which has no rule otherwise."""
     efa = {"machine": "g6.12xlarge", "max_nodes": 2}
     recorded = record(with_pools(egress, efa, efa))

@@ -33,7 +33,7 @@ def roles(recorded: Any) -> dict[str, tuple[str, str, str]]:
 
 
 @pytest.mark.parametrize("preview", [False, True])
-def test_tokens_and_child_names_are_the_frozen_ones(record: Any, preview: bool) -> None:
+def test_tokens_and_child_names_do_not_change(record: Any, preview: bool) -> None:
     recorded = record(declare, preview=preview)
     assert kinds(recorded, "train") == [
         "Component train-insights",

@@ -67,5 +67,5 @@ def test_a_preview_with_an_unknown_group_knows_no_capacity(record: Any) -> None:
         ({"sku": {"name": "Standard_NC40ads_H100_v5", "capacity": 0}, "virtualMachineProfile": {"capacityReservation": RESERVED}}, True),
     ],
 )
-def test_what_azure_refuses_of_a_scale_set(inputs: dict[str, Any], refused: bool) -> None:
+def test_azure_refuses_these_scale_sets(inputs: dict[str, Any], refused: bool) -> None:
     assert bool(azure_refusals.refusals(SCALE_SET, inputs, lambda _: None)) == refused

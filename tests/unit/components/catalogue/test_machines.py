@@ -62,7 +62,7 @@ def test_a_row_is_complete(name: str) -> None:
     assert all("spot" not in modes for modes in row.prices.values())  # spot prices change, so a snapshot is not listed
 
 
-def test_quota_codes_are_those_of_the_machine_family() -> None:
+def test_quota_codes_belong_to_the_machine_family() -> None:
     codes = {name: (row.quotas["on_demand"].code, row.quotas["spot"].code) for name, row in AWS.machines.items()}
     assert codes["g6.12xlarge"] == ("L-DB2E81BA", "L-3819A6DF")
     assert codes["p4de.24xlarge"] == ("L-417A185B", "L-7212CCBC")

@@ -15,7 +15,7 @@ GRANT = "gcp:kms/cryptoKeyIAMMember:CryptoKeyIAMMember"
 
 
 @pytest.mark.parametrize("preview", [False, True])
-def test_tokens_and_child_names_are_the_frozen_ones(record: Any, preview: bool) -> None:
+def test_tokens_and_child_names_do_not_change(record: Any, preview: bool) -> None:
     recorded = record(lambda: pulumi.export("id", EncryptionKey("data").id), preview=preview)
     assert sorted((request.type, request.name) for request in recorded.resources.values()) == [
         ("gcp:kms/cryptoKey:CryptoKey", "data-key"),

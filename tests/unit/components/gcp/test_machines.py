@@ -93,7 +93,7 @@ def test_flex_start_is_not_listed_as_on_demand() -> None:
     assert row.rate("us-central1", "on_demand", "vertex") is None  # Vertex AI has its own rates
 
 
-def test_accelerator_types_are_those_of_vertex_ai() -> None:
+def test_accelerator_types_exist_in_vertex_ai() -> None:
     found = find_spec("google.cloud.aiplatform_v1")
     assert found is not None
     assert found.origin is not None

@@ -49,7 +49,7 @@ def network(egress: str = "nat", zones: list[str] | None = None, **more: Any) ->
 
 @pytest.mark.parametrize("preview", [False, True])
 @pytest.mark.parametrize(("egress", "more"), [("nat", NAT), ("endpoints", CLOSED), ("none", CLOSED)])
-def test_tokens_and_child_names_are_the_frozen_ones(record: Any, egress: str, more: list[Any], preview: bool) -> None:
+def test_tokens_and_child_names_do_not_change(record: Any, egress: str, more: list[Any], preview: bool) -> None:
     recorded = record(network(egress), preview=preview)
     assert sorted((request.type, request.name) for request in recorded.resources.values()) == sorted([*COMMON, *more])
     assert recorded.unknown == ({"subnets", "id"} if preview else set())

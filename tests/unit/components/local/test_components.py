@@ -31,7 +31,7 @@ def yard() -> None:
 
 
 @pytest.mark.parametrize("preview", [False, True])
-def test_tokens_and_child_names_are_the_frozen_ones(record: Any, preview: bool) -> None:
+def test_tokens_and_child_names_do_not_change(record: Any, preview: bool) -> None:
     recorded = record(yard, preview=preview)
     assert sorted((request.type, request.name) for request in recorded.resources.values()) == [
         ("gpuyard-local:index:Bucket", "data"),

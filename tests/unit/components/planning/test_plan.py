@@ -98,7 +98,7 @@ def test_the_document_survives_json(yard: MakeYard) -> None:
     assert Plan.model_validate_json(plan.model_dump_json(by_alias=True)) == plan
 
 
-def test_the_document_marks_what_is_unknown_and_hides_secrets(yard: MakeYard) -> None:
+def test_the_document_marks_unknown_values_and_hides_secrets(yard: MakeYard) -> None:
     def program() -> None:
         key = aws.kms.Key("key", description=pulumi.Output.secret("hunter2"), deletion_window_in_days=7)
         aws.kms.Alias("alias", target_key_id=key.id, name=pulumi.Output.concat("alias/", key.key_id))
@@ -143,7 +143,7 @@ def test_a_violation_refuses_the_plan(yard: MakeYard) -> None:
     assert render.markdown(plan).startswith("### gpuyard plan: dev, 2 resources, refused")
 
 
-def test_the_text_lists_what_is_unknown(tmp_path: Path) -> None:
+def test_the_text_lists_unknown_values(tmp_path: Path) -> None:
     def program() -> None:
         company = pulumi.StackReference("acme/network/prod")
         group = aws.ec2.SecurityGroup("nodes", vpc_id=company.get_output("vpc_id"), description="nodes")

@@ -142,7 +142,7 @@ def test_the_main_nodes_exit_ends_the_job(batch: Any, code: str, status: str, ex
         ({"tags": {f"t{index}": "x" for index in range(51)}}, "50"),
     ],
 )
-def test_what_batch_refuses(batch: Any, body: dict[str, Any], said: str) -> None:
+def test_batch_refuses_these_requests(batch: Any, body: dict[str, Any], said: str) -> None:
     define(batch, nodes=2)
     with pytest.raises(ClientError, match=said):
         submit(batch, **body)

@@ -178,7 +178,7 @@ def test_a_dry_run_shows_the_requests_and_writes_nothing(folder: Path, cli: Cli)
     assert list((folder / "bucket").iterdir()) == []
 
 
-def test_a_dry_run_lists_the_code_and_what_is_not_sent(folder: Path, cli: Cli) -> None:
+def test_a_dry_run_lists_the_files_that_are_sent_and_left_out(folder: Path, cli: Cli) -> None:
     (folder / "src").mkdir()
     (folder / "src/train.py").write_text("")
     (folder / "src/configs").symlink_to("/etc")

@@ -42,7 +42,7 @@ def write_job(folder: Path, command: list[str]) -> None:
     (folder / "job.yaml").write_text(json.dumps({"name": "hello", "launcher": "none", "preflight": "skip", "command": command}))
 
 
-def test_a_reader_that_leaves_does_not_make_a_running_job_a_failed_one(folder: Path) -> None:
+def test_a_reader_that_exits_does_not_fail_a_running_job(folder: Path) -> None:
     write_job(folder, _NAP)
     done = shell(folder, "gpuyard submit job.yaml --wait | head -n 1")
     assert done.returncode == 130, done.stderr

@@ -35,7 +35,7 @@ def test_new_pins_come_last_and_before_a_closing_comment() -> None:
     "old", ["  gpuyard:pins: {machine_images: {old: ami-01234567}} # x\n", BLOCK, BLOCK.replace("gpuyard:pins", "pins")]
 )
 @pytest.mark.parametrize("rest", ["", "  z:y: 1 # z\n", "  # a comment\n\n  z:y: |\n    text\n"])
-def test_new_pins_replace_the_old_ones(old: str, rest: str) -> None:
+def test_new_pins_replace_old_pins(old: str, rest: str) -> None:
     head = "config:\n  # before\n  a:b: 1\n"
     assert with_pins(head + old + rest, "gpuyard", {"a": IMAGE}, JOB) == head + BLOCK + rest
     assert with_pins(head + old + rest, "gpuyard", {}, None) == head + rest

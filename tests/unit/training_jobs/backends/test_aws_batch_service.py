@@ -284,7 +284,7 @@ def test_a_machine_without_an_efa_driver_runs_one_node_and_fails_several_as_infr
         ({"state": "DISABLED"}, "its compute environment is DISABLED"),
     ],
 )
-def test_a_waiting_job_shows_what_its_environment_waits_for(fake: FakeBatch, tmp_path: Path, compute: dict[str, str], words: str) -> None:
+def test_a_waiting_job_shows_the_reason_of_its_environment(fake: FakeBatch, tmp_path: Path, compute: dict[str, str], words: str) -> None:
     fake.queues["yard-p5"].starved, fake.queues["yard-p5"].environment = True, compute
     runner = pool(tmp_path)
     run = runner.submit(job("waits"), None).status.run_id

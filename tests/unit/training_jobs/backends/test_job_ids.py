@@ -73,7 +73,7 @@ def test_a_vertex_job_of_another_region_does_not_match() -> None:
 
 
 @given(st.text(max_size=30) | st.sampled_from(HOSTILE))
-def test_no_id_leaves_its_place_in_a_url(text: str) -> None:
+def test_no_id_changes_the_path_of_a_url(text: str) -> None:
     path = urlsplit(arm_url(AZUREML._job(text))).path
     assert path.count("/") == urlsplit(arm_url(AZUREML._job("x"))).path.count("/")
     assert urlsplit(AZUREML._console(text)).query == urlsplit(AZUREML._console("x")).query

@@ -212,7 +212,7 @@ def test_the_nodes_run_the_packages_bootstrap_not_the_pools(runner: Runner, star
 
 
 @pytest.mark.parametrize("variable", ["PYTHONPATH", "LD_PRELOAD", "GPUYARD_LEASE", "PATH", "A=B"])
-def test_a_queue_entry_sets_no_variable_but_those_of_a_run(runner: Runner, start: Start, tmp_path: Path, variable: str) -> None:
+def test_a_queue_entry_sets_only_the_variables_of_a_run(runner: Runner, start: Start, tmp_path: Path, variable: str) -> None:
     start("first", nodes=2, env={"NAP": "60"})
     run = start("second")
     (entry,) = tmp_path.glob(f"pool/jobs/{run}.*/job.json")

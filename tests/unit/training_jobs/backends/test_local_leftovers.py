@@ -97,7 +97,7 @@ def test_a_stopped_supervisor_does_not_outlive_the_time_limit(runner: Runner, st
     assert (status.state, status.reason) == (State.FAILED, Reason.TIMEOUT)
 
 
-def test_cancel_says_what_it_did(runner: Runner, start: Start, tmp_path: Path) -> None:
+def test_cancel_reports_its_result(runner: Runner, start: Start, tmp_path: Path) -> None:
     deaf, waiting = start("deaf", nodes=2, env={"NAP": "60", "DEAF": "1"}), start("waiting", nodes=2)
     wait_for(lambda: len(starts(tmp_path, deaf)) == 2)
     assert runner.cancel(waiting).detail == "cancelled: it had not started"

@@ -82,7 +82,7 @@ POOL, SCHEDULING = "job_spec__worker_pool_specs__0__", "job_spec__scheduling__"
         ({"name": "mine"}, "output-only"),
     ],
 )
-def test_the_fake_refuses_what_the_service_documents(service: Yard, changes: dict[str, Any], expected: str) -> None:
+def test_the_fake_enforces_the_documented_rules(service: Yard, changes: dict[str, Any], expected: str) -> None:
     from google.cloud.aiplatform_v1.types import CustomJob
     from google.protobuf.json_format import ParseDict
 

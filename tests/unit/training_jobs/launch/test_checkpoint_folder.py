@@ -30,7 +30,7 @@ def _write(folder: CheckpointFolder, **files: str) -> None:
 
 
 @pytest.mark.parametrize("place", ["disk", "memory"])
-def test_every_node_restores_what_all_nodes_saved(tmp_path: Path, place: str) -> None:
+def test_every_node_restores_the_files_of_all_nodes(tmp_path: Path, place: str) -> None:
     url = (tmp_path / "bucket").as_uri() if place == "disk" else "memory://folder/checkpoints"
     first, second = _node(tmp_path, url, 0, nodes=2), _node(tmp_path, url, 1, nodes=2)
     assert _content(first) == {}
@@ -48,9 +48,7 @@ def test_every_node_restores_what_all_nodes_saved(tmp_path: Path, place: str) ->
     assert _content(_node(tmp_path, url, attempt=3)) == {"newest": "step 1", "shards/0": "a"}
 
 
-def test_a_save_that_fails_leaves_the_one_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failed_save_keeps_the_previous_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     url = (tmp_path / "bucket").as_uri()
     folder = _node(tmp_path, url)
     _write(folder, newest="1")

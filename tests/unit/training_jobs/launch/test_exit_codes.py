@@ -9,7 +9,7 @@ from gpuyard.training_jobs.launch.node import job_result
 from gpuyard.training_jobs.train import loop as train_loop
 
 
-def test_the_hooks_exit_codes_equal_those_of_state() -> None:
+def test_the_hooks_exit_codes_equal_the_table_in_state() -> None:
     assert (hook.DONE, hook.BAD_CONFIG, hook.FABRIC, hook.RESUMABLE) == (
         state.JOB_DONE,
         state.JOB_BAD_CONFIG,

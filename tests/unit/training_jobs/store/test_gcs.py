@@ -113,7 +113,7 @@ def test_missing_credentials_are_an_auth_error(monkeypatch: pytest.MonkeyPatch) 
         GcsStore("gs://runs").read("a")
 
 
-def test_expired_credentials_are_reported_and_renewed_ones_used(
+def test_expired_credentials_are_reported_and_renewed_credentials_are_used(
     server: FakeStorage, store: GcsStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A pipeline's token expires during a wait: the next call exchanges it again, or reports that it cannot."""

@@ -73,7 +73,7 @@ def test_a_folder_is_downloaded_with_all_its_objects(store: LocalStore, tmp_path
     assert (tmp_path / "into/deep/b.json").read_bytes() == b"b"
 
 
-def test_links_and_what_is_no_file_are_not_copied(store: LocalStore, tmp_path: Path) -> None:
+def test_links_and_special_files_are_not_copied(store: LocalStore, tmp_path: Path) -> None:
     store.create("run/output/a", b"a")
     output, into = tmp_path / "run/output", tmp_path / "into"
     (output / "secret").symlink_to("/etc/hostname")

@@ -42,7 +42,7 @@ def test_a_profile_needs_a_first_and_a_last_step(window: str) -> None:
     assert parse_config(["profile=5:9"]).profile == "5:9"
 
 
-def test_what_a_resumed_run_may_change() -> None:
+def test_a_resumed_run_may_change_these_settings() -> None:
     one, faster, other = Config(), Config(steps=9, micro=2, strategy="fsdp", out="file:///y"), Config(lr=1.0, width=64)
     assert digest(one) == digest(faster)
     assert digest(one) != digest(other)

@@ -59,7 +59,7 @@ def _logits(url: str, config: Config) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_logits_are_those_of_transformers(tmp_path: Path, case: str) -> None:
+def test_logits_equal_transformers(tmp_path: Path, case: str) -> None:
     config = _folder(tmp_path, case)
     wanted = torch.tensor(CASES[case]["logits"])
     assert (_logits(config.init, config) - wanted).abs().max() <= 2e-6 * wanted.abs().max()

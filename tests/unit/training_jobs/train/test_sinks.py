@@ -101,7 +101,7 @@ def test_a_sink_that_fails_or_is_missing_is_named_and_training_continues(
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
 
 
-def test_tensorboard_reads_what_was_written(tmp_path: Path) -> None:
+def test_tensorboard_reads_the_written_files(tmp_path: Path) -> None:
     reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator", reason="make venv installs tensorboard")
     sinks, problems = open_sinks("", "on", str(tmp_path / "tensorboard"), LABELS)
     written = MetricsLog(Output(tmp_path.as_uri(), True), 0, True, sinks)

@@ -19,7 +19,7 @@ TENSORS = {
 }
 
 
-def test_safetensors_loads_what_was_encoded() -> None:
+def test_safetensors_loads_encoded_tensors() -> None:
     pieces = tensor_file.encode(TENSORS, {"format": "pt"})
     data = b"".join(pieces)
     loaded = safetensors.torch.load(data)

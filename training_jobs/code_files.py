@@ -2,8 +2,8 @@
 
 Tracked files are always sent. An untracked file with the name of a private key or a password file is never sent. Other untracked
 files are sent unless a `.gitignore` up to the repository's root, or the repository's `info/exclude`, names them. A user's global
-excludes do not count, so that a commit has the same digest on every machine. A submit prints each other file that it leaves out, with
-the reason, on stderr.
+excludes do not count, so that a commit has the same digest on every machine. If a file is left out for another
+reason, a submit prints the file and the reason on stderr.
 """
 
 from __future__ import annotations

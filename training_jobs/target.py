@@ -132,7 +132,7 @@ class BatchTarget(_AwsTarget):
     vcpus: int = Field(ge=1, description="vCPUs of one node")
     memory_mib: int = Field(ge=1, description="memory a job may reserve on one node, in MiB")
     teams: list[str] = Field(
-        default_factory=list, description="teams that share the machines; each job has labels.team; empty = first in, first out"
+        default_factory=list, description="teams that share the machines; each job must set labels.team; empty = first in, first out"
     )
 
 

@@ -42,7 +42,7 @@ def bounded(found: Iterable[_T], most: int | None, place: str) -> Iterator[_T]:
 
 
 def require_at_most(most: int | None, number: int, place: str) -> None:
-    """Raise UnreadableError if `number`, the entries of a listing so far, is above `most`."""
+    """Raise UnreadableError if a listing has more than `most` entries. `number`: entries read so far."""
     if most is not None and number > most:
         raise UnreadableError(f"{place}/ was not listed: more than {most:,} objects")
 

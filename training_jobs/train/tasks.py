@@ -44,7 +44,7 @@ class Task(Protocol):
         """Return a rank's part of a step's batch. It depends only on seed, step, rank and world."""
 
     def validate(self, net: nn.Module, rank: int, world: int, reduce: Reduce, vote: Vote) -> Figures:
-        """Return the figures of the validation split, at most eval_tokens of it. `val_loss` is always one of them."""
+        """Validate on at most eval_tokens of the validation split. Returns the figures, `val_loss` among them."""
 
 
 class LanguageTask:

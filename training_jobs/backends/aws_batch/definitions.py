@@ -33,7 +33,7 @@ class Definitions:
         return True
 
     def _deregister_old(self, newest: str) -> None:
-        """Deregister all but the newest revision of each name. Then deregister other names than `newest` until KEPT are active."""
+        """Deregister all but the newest revision of each name. Then deregister names other than `newest` until KEPT are active."""
         active = self._active()
         old: list[str] = []
         for revisions in active.values():

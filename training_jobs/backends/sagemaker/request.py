@@ -138,7 +138,7 @@ def _environment(run: Run, target: SageMakerTarget) -> dict[str, str]:
 
 
 def _isolated_paths(run: Run) -> dict[str, str]:
-    """Return the paths in a container without network: of its code, its run record and its results."""
+    """Return the paths of code, run record and results in a container without network."""
     return {
         "GPUYARD_CODE_URL": f"file:///opt/ml/input/data/code/{run.code.url.rsplit('/', 1)[-1]}",
         "GPUYARD_RECORD_URL": "file:///opt/ml/input/data/record/run.json",

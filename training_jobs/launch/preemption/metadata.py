@@ -34,7 +34,7 @@ Parser = Callable[[bytes, float, str], Notice | None]
 
 @dataclass(frozen=True)
 class MetadataService:
-    """A metadata service. `notice_s`: usual seconds from an interruption notice to the end, used if a notice has no time."""
+    """A metadata service. `notice_s`: usual seconds from a notice until the machine ends, used if a notice has no time."""
 
     url: str
     headers: Mapping[str, str]

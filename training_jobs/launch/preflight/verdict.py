@@ -132,7 +132,7 @@ def _speeds(reports: list[Report], verdict: Verdict) -> None:
             elif peak and gpu[key] < enough * peak:
                 verdict.warnings.append(f"{text}, below {enough:.0%} of the data sheet's {peak:.0f}")
             elif gpu[key] < _STRAGGLER * middle:
-                verdict.warnings.append(f"{text}, the median is {middle:.0f}: it will slow down the other ranks")
+                verdict.warnings.append(f"{text}, the median is {middle:.0f}: this GPU slows down the other ranks")
 
 
 def _same_model(name: str, device: str) -> bool:

@@ -170,7 +170,7 @@ def _speed(gemm: float, copy: float, name: str = H100) -> dict[str, Any]:
         (_speed(680.0, 2900.0), "warned", 0, "680 TFLOP/s, below 70% of the data sheet's 989"),
         (_speed(300.0, 2900.0), "failed", 69, "300 TFLOP/s, below 40% of the data sheet's 989"),
         (_speed(720.0, 2000.0), "warned", 0, "2000 GB/s, below 80% of the data sheet's 3350"),
-        (_speed(500.0, 2800.0, "NVIDIA X1"), "warned", 0, "500 TFLOP/s, the median is 610: it will slow down the other ranks"),
+        (_speed(500.0, 2800.0, "NVIDIA X1"), "warned", 0, "500 TFLOP/s, the median is 610: this GPU slows down the other ranks"),
         (_speed(530.0, 2900.0, "NVIDIA H100 PCIe"), "warned", 0, "530 TFLOP/s, the median is 625"),  # compared with its own data sheet
         ({"clock": {"ahead_s": -4.2, "within_s": 0.1}}, "warned", 0, "node 1: its clock differs from node 0's by -4.2 s"),
         ({"clock": {"ahead_s": 1.5, "within_s": 0.8}}, "ok", 0, ""),  # the true offset may be below a second

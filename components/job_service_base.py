@@ -11,7 +11,7 @@ from typing import ClassVar, Generic, TypeVar
 import pulumi
 
 from ..plain_data import PlainDict, PlainMapping
-from ..problems import Problem, show
+from ..problems import Problem
 from .base import Component, Problems, Tags, keywords_only, this_stack, validate_spec
 from .bucket_base import BucketBase
 from .job_targets import JobSettings, TargetData, service_problems
@@ -19,6 +19,7 @@ from .naming import name_problems
 from .pool_base import PoolBase
 from .spec import LimitsSpec, Shares, Spec
 from .spec.fields import ImageDigest
+from .validation.submitters import Submitter, open_subject_problems, subjects_of, submitter_problems
 
 __all__ = ["ContainerJobServiceBase", "JobInputs", "JobServiceBase", "KeyedJobServiceBase", "bucket_urls", "make_targets"]
 
@@ -35,7 +36,7 @@ class JobInputs(Generic[_PoolT, _BucketT]):
     pools: Sequence[_PoolT]
     writes: Sequence[_BucketT]
     reads: Sequence[_BucketT]
-    submitters: Sequence[str]
+    submitters: Sequence[Submitter]
     secrets: Mapping[str, str] | None
     limits: LimitsSpec | PlainMapping | None
     image: str | None = None
@@ -45,6 +46,11 @@ class JobInputs(Generic[_PoolT, _BucketT]):
     def run(self) -> _BucketT:
         """The run bucket."""
         return self.writes[0]
+
+    @property
+    def subjects(self) -> list[str]:
+        """The subjects of all submitters."""
+        return subjects_of(self.submitters)
 
     def pools_of(self, service: str) -> list[_PoolT]:
         """Return the pools of a service."""
@@ -81,7 +87,7 @@ class JobServiceBase(Component, Generic[_PoolT, _BucketT]):
         writes: Sequence[_BucketT],
         reads: Sequence[_BucketT] = (),
         secrets: Mapping[str, str] | None = None,
-        submitters: Sequence[str] = (),
+        submitters: Sequence[Submitter] = (),
         limits: LimitsSpec | PlainMapping | None = None,
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
@@ -110,7 +116,7 @@ class JobServiceBase(Component, Generic[_PoolT, _BucketT]):
 
     def _props(self, settings: PlainDict, inputs: JobInputs[_PoolT, _BucketT]) -> PlainDict:
         """Return the component's inputs for Pulumi's state."""
-        return {**settings, "submitters": list(inputs.submitters), "pools": [pool.logical_name for pool in inputs.pools]}
+        return {**settings, "submitters": inputs.subjects, "pools": [pool.logical_name for pool in inputs.pools]}
 
     def _name_problems(self, name: str) -> Problems:
         return name_problems(name)
@@ -128,10 +134,10 @@ class JobServiceBase(Component, Generic[_PoolT, _BucketT]):
         """Return the problems between inputs, such as duplicate names of buckets."""
         pools, jobless = ([pool.logical_name for pool in group] for group in (inputs.pools, inputs.pools_of("vms")))
         writes, reads = ([bucket.logical_name for bucket in group] for group in (inputs.writes, inputs.reads))
-        return service_problems(pools, jobless, writes, reads, inputs.submitters)
+        return service_problems(pools, jobless, writes, reads, inputs.subjects)
 
     def _input_problems(self, inputs: JobInputs[_PoolT, _BucketT]) -> Problems:
-        wrong = _wrong_submitters(inputs.submitters)
+        wrong = submitter_problems(inputs.submitters)
         shapes = [
             *_wrong_components(self.cloud, "pools", inputs.pools, "GpuPool"),
             *_wrong_components(self.cloud, "writes", inputs.writes, "Bucket"),
@@ -139,7 +145,7 @@ class JobServiceBase(Component, Generic[_PoolT, _BucketT]):
             *wrong,
         ]
         names = [] if shapes else self._combined_problems(inputs)
-        subjects = [] if wrong else self._subject_problems(inputs.submitters)
+        subjects = [] if wrong else [*open_subject_problems(inputs.submitters), *self._subject_problems(inputs.subjects)]
         return [*shapes, *names, *subjects, *self._secret_problems(inputs.secrets)]
 
     def _secret_problems(self, secrets: object) -> Problems:
@@ -169,7 +175,7 @@ class ContainerJobServiceBase(JobServiceBase[_PoolT, _BucketT]):
         writes: Sequence[_BucketT],
         reads: Sequence[_BucketT] = (),
         secrets: Mapping[str, str] | None = None,
-        submitters: Sequence[str] = (),
+        submitters: Sequence[Submitter] = (),
         limits: LimitsSpec | PlainMapping | None = None,
         image: str | None = None,
         tags: Tags | None = None,
@@ -177,7 +183,8 @@ class ContainerJobServiceBase(JobServiceBase[_PoolT, _BucketT]):
     ) -> None:
         """Make the job service. `writes`: exactly one bucket, the run bucket, with journal, code, checkpoints and results.
 
-        `submitters`: subjects of GitHub's OIDC tokens. `image`: container image by digest, for jobs that name none.
+        `submitters`: subjects of GitHub's OIDC tokens, one with `*` or of pull requests with its reason. `image`: container image by
+        digest, for jobs that name none.
         """
         self._build(name, JobInputs(pools, writes, reads, submitters, secrets, limits, image), tags, opts)
 
@@ -196,7 +203,7 @@ class KeyedJobServiceBase(JobServiceBase[_PoolT, _BucketT], Generic[_PoolT, _Buc
         writes: Sequence[_BucketT],
         reads: Sequence[_BucketT] = (),
         secrets: Mapping[str, str] | None = None,
-        submitters: Sequence[str] = (),
+        submitters: Sequence[Submitter] = (),
         limits: LimitsSpec | PlainMapping | None = None,
         image: str | None = None,
         key: _KeyT | None = None,
@@ -206,8 +213,8 @@ class KeyedJobServiceBase(JobServiceBase[_PoolT, _BucketT], Generic[_PoolT, _Buc
     ) -> None:
         """Make the job service. `writes`: exactly one bucket, the run bucket, with journal, code, checkpoints and results.
 
-        `submitters`: subjects of GitHub's OIDC tokens. `image`: container image by digest, for jobs that name no image. `key`: encrypts the
-        logs of jobs (default: a new key).
+        `submitters`: subjects of GitHub's OIDC tokens, one with `*` or of pull requests with its reason. `image`: container image by
+        digest, for jobs that name no image. `key`: encrypts the logs of jobs (default: a new key).
         """
         self._key = key
         self._build(name, JobInputs(pools, writes, reads, submitters, secrets, limits, image, shares), tags, opts)
@@ -235,13 +242,6 @@ def _wrong_components(cloud: str, key: str, items: object, kind: str) -> list[Pr
         for index, item in enumerate(items)
         if not (isinstance(item, Component) and (item.cloud, item.kind) == (cloud, kind))
     ]
-
-
-def _wrong_submitters(submitters: object) -> list[Problem]:
-    listed = isinstance(submitters, Collection) and not isinstance(submitters, str | Mapping)
-    if listed and all(isinstance(subject, str) for subject in submitters):  # type: ignore[attr-defined]  # narrowed by `listed`
-        return []
-    return [Problem("submitters", "wrong type", got=show(submitters), allowed="a list of strings", fix="write submitters=[...]")]
 
 
 def _type_name(value: object) -> str:

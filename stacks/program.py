@@ -45,7 +45,7 @@ def declare(settings: StackSettings) -> None:
         reads=[buckets[name] for name in settings.read_buckets],
         writes=[buckets[settings.run_bucket]],
         secrets=settings.secrets,
-        submitters=settings.subjects,
+        submitters=settings.submitters,
         limits=settings.limits,
         **({"shares": settings.shares} if settings.shares else {}),
         **({"image": settings.pins.job_image} if settings.pins.job_image else {}),

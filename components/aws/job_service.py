@@ -69,7 +69,7 @@ class JobService(KeyedJobServiceBase[GpuPool, Bucket, EncryptionKey], AwsCompone
         grant_machines(self, given.pools_of("vms"), buckets, sorted(self._settings.secrets.values()))
         found, order = [service.targets for service in (batch, trains) if service], [pool.logical_name for pool in given.pools]
         self.targets = pulumi.Output.all(*found).apply(lambda parts: merge_targets(order, parts))
-        self.submitter_role = self._submitter(given.submitters, context, buckets.run, batch, trains) if given.submitters else None
+        self.submitter_role = self._submitter(given.subjects, context, buckets.run, batch, trains) if given.submitters else None
         self._write_targets(run)
 
     def _context(self, run: Bucket, reads: Sequence[Bucket]) -> pulumi.Output[TargetContext]:

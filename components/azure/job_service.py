@@ -15,6 +15,7 @@ from ..base import Problems, Tags, keywords_only
 from ..job_service_base import JobInputs, JobServiceBase, bucket_urls, make_targets
 from ..job_targets import TargetData
 from ..spec import LimitsSpec
+from ..validation.submitters import Submitter
 from .account import AzureComponent, ResourceGroup, account, configured_location, group_problems
 from .bucket import Bucket
 from .cluster import close_clusters, make_cluster
@@ -77,7 +78,7 @@ class JobService(JobServiceBase[GpuPool, Bucket], AzureComponent):
         writes: Sequence[Bucket],
         reads: Sequence[Bucket] = (),
         secrets: Mapping[str, str] | None = None,
-        submitters: Sequence[str] = (),
+        submitters: Sequence[Submitter] = (),
         limits: LimitsSpec | PlainMapping | None = None,
         image: str | None = None,
         isolation: Isolation = "internet",
@@ -123,7 +124,7 @@ class JobService(JobServiceBase[GpuPool, Bucket], AzureComponent):
             rules = self._add_outbound_rules(made, isolation, run, reads, images)
             clusters = self._make_clusters(made.workspace, clustered, rules)
             self.targets = self._targets(made.workspace, clustered, clusters, run, reads)
-        self.submitter_role = self._submitter(given.submitters, run, made.workspace if made is not None else None)
+        self.submitter_role = self._submitter(given.subjects, run, made.workspace if made is not None else None)
         self.publish_command = run.url.apply(lambda url: publish_command(pulumi.get_stack(), url))
 
     def _outputs(self) -> PlainMapping:

@@ -66,7 +66,7 @@ class JobService(ContainerJobServiceBase[GpuPool, Bucket], GcpComponent):
         self.repository = self._repository(run) if vertex else None
         self.submitter_role = self.submitter_provider = None
         if given.submitters and job:
-            identity, self.submitter_provider = make_submitter(self, given.submitters, job, self._project)
+            identity, self.submitter_provider = make_submitter(self, given.subjects, job, self._project)
             self._write_below("submitter", run, identity.member, SUBMITTERS_WRITE)
             self.submitter_role = identity.email
         self._write_targets(run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .fields import Name, SecretReference, Spec, in_cloud
 from .pool import GpuPoolSpec
+from .submitter import OpenSubmitter
 from .yard import BucketSpec, BudgetSpec, LimitsSpec, NetworkSpec, NotifySpec, PinsSpec, RepositorySpec, Shares, SshSpec, YardSpec
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Name",
     "NetworkSpec",
     "NotifySpec",
+    "OpenSubmitter",
     "PinsSpec",
     "RepositorySpec",
     "SecretReference",

@@ -15,6 +15,7 @@ from ...problems import Problem, show
 from .fields import INTERNET, LOCAL, MAIL, Cidr, Date, ImageDigest, Name, PublicAddress, SecretReference, Spec, cloud_of, in_cloud, invalid
 from .pool import CapacityBlock, FlexStart, GpuPoolSpec, Reservation
 from .ssh import SshAccess, SshSpec
+from .submitter import OpenSubmitter
 
 __all__ = [
     "BucketSpec",
@@ -26,7 +27,6 @@ __all__ = [
     "Name",
     "NetworkSpec",
     "NotifySpec",
-    "OpenSubmitter",
     "PinsSpec",
     "RepositorySpec",
     "Reservation",
@@ -169,13 +169,6 @@ class NotifySpec(Spec):
         if wrong or len(set(email)) != len(email):
             raise invalid(wrong or email, "mail addresses such as ml-platform@acme.io, each once")
         return email
-
-
-class OpenSubmitter(Spec):
-    """A token subject for several branches or for pull requests. It admits code that nobody has reviewed."""
-
-    subject: str = Field(min_length=1, description="GitHub token subject, with one * at its end or ending in :pull_request")
-    reason: str = Field(min_length=10, description="why this code may submit jobs, for the reviewer of the stack file")
 
 
 class PinsSpec(Spec):

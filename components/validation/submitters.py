@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from ...problems import Problem, show
+from pydantic import ValidationError
 
-__all__ = ["ISSUER", "SUBJECT_FORM", "open_subject_problems", "subject_problems"]
+from ...problems import Problem, problems_from, show
+from ..spec import OpenSubmitter
+
+__all__ = ["ISSUER", "SUBJECT_FORM", "Submitter", "open_subject_problems", "subject_problems", "subjects_of", "submitter_problems"]
+
+Submitter = str | OpenSubmitter | Mapping[str, str]
+"""A subject, or for one that admits code which nobody has reviewed an OpenSubmitter or a mapping that becomes one."""
 
 ISSUER = "token.actions.githubusercontent.com"
 _SUBJECT = re.compile(r"repo:[^/:*?\s]+/[^/:*?\s]+:[^*?\s]*\*?")
@@ -31,3 +37,27 @@ def open_subject_problems(submitters: Sequence[object]) -> list[Problem]:
         for index, subject in enumerate(submitters)
         if isinstance(subject, str) and _SUBJECT.fullmatch(subject) and (subject.endswith("*") or subject.endswith(":pull_request"))
     ]
+
+
+def submitter_problems(submitters: object) -> list[Problem]:
+    """Return a problem for each value of a wrong type in a component's `submitters`."""
+    if isinstance(submitters, str | Mapping) or not isinstance(submitters, Collection):
+        return [Problem("submitters", "wrong type", got=show(submitters), allowed="a list of strings", fix="write submitters=[...]")]
+    return [problem for index, each in enumerate(submitters) for problem in _type_problems(index, each)]
+
+
+def _type_problems(index: int, submitter: object) -> list[Problem]:
+    if isinstance(submitter, str | OpenSubmitter):
+        return []
+    if not isinstance(submitter, Mapping):
+        return [Problem(f"submitters.{index}", "wrong type", got=show(submitter), allowed="a string, or {subject: ..., reason: ...}")]
+    try:
+        OpenSubmitter.model_validate(dict(submitter))
+    except ValidationError as error:
+        return problems_from(error, OpenSubmitter, f"submitters.{index}.")
+    return []
+
+
+def subjects_of(submitters: Sequence[Submitter]) -> list[str]:
+    """Return the subjects of submitters without problems."""
+    return [each if isinstance(each, str) else OpenSubmitter.model_validate(each).subject for each in submitters]

@@ -11,6 +11,7 @@ import pytest
 
 from gpuyard.components import aws, azure, gcp, local
 from gpuyard.components.aws import Bucket as AwsBucket
+from gpuyard.components.spec import OpenSubmitter
 
 CLOUDS = [aws, azure, gcp, local]
 EXISTING = {
@@ -64,10 +65,42 @@ def test_job_service_refuses_a_bucket_of_another_cloud(record: Any, cloud: Modul
 
 
 @pytest.mark.parametrize("cloud", CLOUDS, ids=cloud_of)
-@pytest.mark.parametrize("submitters", ["repo:acme/nlp:ref:refs/heads/main", 7, [7]])
+@pytest.mark.parametrize("submitters", ["repo:acme/nlp:ref:refs/heads/main", 7, {"subject": "repo:acme/nlp:pull_request"}])
 def test_job_service_refuses_submitters_that_are_not_a_list_of_strings(record: Any, cloud: ModuleType, submitters: Any) -> None:
     lines = refusal(record, lambda: cloud.JobService("train", pools=[], writes=[runs(cloud)], submitters=submitters))
     assert f"  - submitters: wrong type, got {submitters!r}, allowed: a list of strings; write submitters=[...]" in lines
+
+
+@pytest.mark.parametrize("cloud", [aws, azure, gcp], ids=cloud_of)
+@pytest.mark.parametrize(
+    ("submitter", "problem"),
+    [
+        *(
+            (
+                subject,
+                f"submitters.0: admits code that nobody has reviewed, got '{subject}', allowed: an exact branch or environment; "
+                "list exact branches or environments, or write {subject: ..., reason: ...}",
+            )
+            for subject in ("repo:acme/nlp:ref:refs/heads/*", "repo:acme/nlp:*", "repo:acme/nlp:pull_request")
+        ),
+        ({"subject": "repo:acme/nlp:pull_request", "reason": "why"}, "submitters.0.reason: "),
+        ({"subject": "repo:acme/nlp:pull_request"}, "submitters.0.reason: required key is missing"),
+        (7, "submitters.0: wrong type, got 7, allowed: a string, or {subject: ..., reason: ...}"),
+    ],
+)
+def test_job_service_refuses_submitters_of_unreviewed_code_without_a_reason(
+    record: Any, cloud: ModuleType, submitter: Any, problem: str
+) -> None:
+    lines = refusal(record, lambda: cloud.JobService("train", pools=[], writes=[runs(cloud)], submitters=[submitter]))
+    assert any(line.startswith(f"  - {problem}") for line in lines), lines
+
+
+@pytest.mark.parametrize("cloud", [aws, azure, gcp], ids=cloud_of)
+def test_job_service_admits_unreviewed_code_with_a_reason(record: Any, cloud: ModuleType) -> None:
+    pulls = {"subject": "repo:acme/nlp:pull_request", "reason": "forks cannot open pull requests here"}
+    other = OpenSubmitter(subject="repo:acme/llm:pull_request", reason="all members may submit")
+    lines = refusal(record, lambda: cloud.JobService("train", pools=[], writes=[runs(cloud)], submitters=[pulls, other]))
+    assert [line for line in lines if "submitters" in line] == []  # `pools` is refused: an empty list
 
 
 @pytest.mark.parametrize("cloud", CLOUDS, ids=cloud_of)

@@ -203,7 +203,7 @@ def jobs(**more: Any) -> Any:
     ("program", "expected"),
     [
         (
-            jobs(submitters=["repo:a/b:*"]),
+            jobs(submitters=[{"subject": "repo:a/b:*", "reason": "all branches are protected"}]),
             ["JobService train: 1 problem", "submitters.0: Azure compares subjects literally and expands no *, got 'repo:a/b:*'"],
         ),
         (

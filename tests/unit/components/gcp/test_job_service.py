@@ -131,7 +131,7 @@ def test_all_project_roles_are_in_the_table(record: Any) -> None:
 
 
 def test_pipelines_become_the_submitter_without_a_key(record: Any) -> None:
-    recorded = record(lambda: declare(submitters=(SUBJECT, "repo:acme/llm:ref:refs/tags/*")))
+    recorded = record(lambda: declare(submitters=(SUBJECT, {"subject": "repo:acme/llm:ref:refs/tags/*", "reason": "tags are protected"})))
     provider = recorded.inputs(PROVIDER, "train-pipelines-github")
     assert provider["oidc"] == {"issuerUri": "https://token.actions.githubusercontent.com"}
     assert provider["attributeCondition"] == token_condition([SUBJECT, "repo:acme/llm:ref:refs/tags/*"])

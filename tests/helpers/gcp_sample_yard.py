@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pulumi
 
 from gpuyard.components.gcp import Bucket, GpuPool, JobService, Network
+from gpuyard.components.validation.submitters import Submitter
 
 LATER = "2027-03-31"
 TAGS = {"owner": "ml@acme.io", "expires": LATER, "team": "nlp"}
@@ -38,7 +39,9 @@ def pool(spec: Mapping[str, Any], tags: Mapping[str, str] = TAGS, **more: Any) -
     return lambda: GpuPool("pool", spec, network=adopted(), tags=tags, **more)
 
 
-def declare(*, submitters: tuple[str, ...] = (SUBJECT,), pools: Mapping[str, Mapping[str, Any]] | None = None, **more: Any) -> JobService:
+def declare(
+    *, submitters: Sequence[Submitter] = (SUBJECT,), pools: Mapping[str, Mapping[str, Any]] | None = None, **more: Any
+) -> JobService:
     """Declare the yard and export the same outputs as stacks/program.py."""
     network = adopted()
     specs = {"l4": VERTEX, "lab": VMS} if pools is None else pools

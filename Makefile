@@ -49,7 +49,7 @@ soak: venv ## run hundreds of seeded faults; takes hours
 quality: venv ## train the tiny GPT until it beats the trigram entropy of the validation bytes; takes minutes
 	@.venv/bin/python -m pytest -m quality --timeout=0 $(ARGS)
 
-frameworks: venv ## kill, stop and resume Hugging Face Trainer, Accelerate and Lightning on 2 nodes; installs them below .yard
+frameworks: venv ## kill, stop and resume Hugging Face Trainer, Accelerate, Lightning and plain DDP on 2 nodes; installs them below .yard
 	@.venv/bin/uv pip install --quiet --target .yard/frameworks --override tests/e2e/frameworks-override.txt transformers accelerate lightning
 	@PYTHONPATH=$(CURDIR)/.yard/frameworks .venv/bin/python -m pytest -m frameworks -n 0 $(ARGS) tests/e2e/test_frameworks.py
 

@@ -80,7 +80,7 @@ def test_text_becomes_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert assign_split(document, 0.2) == "val"
     with pytest.raises(ConfigError, match="vocab: got 100, but file"):
         load(Config(data=url, vocab=100))
-    with pytest.raises(ConfigError, match="which holds tokens; task=resnet needs images"):
+    with pytest.raises(ConfigError, match="which has tokens; task=resnet needs images"):
         load(Config(data=url, task="resnet"))
 
 

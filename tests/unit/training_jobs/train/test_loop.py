@@ -90,7 +90,7 @@ def test_when_all_checkpoints_are_damaged_training_starts_from_step_0(tmp_path: 
     again = _trainer(tmp_path, attempt=2)
     assert again.step == 0
     assert again.train()["loss"] == whole["loss"]
-    assert "checkpoint of step 2 (attempt 1) is damaged, using the previous one" in capsys.readouterr().out
+    assert "checkpoint of step 2 (attempt 1) is damaged, using the previous checkpoint" in capsys.readouterr().out
 
 
 def test_microbatches_give_the_loss_of_the_whole_batch(tmp_path: Path) -> None:

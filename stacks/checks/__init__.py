@@ -13,7 +13,7 @@ from .check import Check, StackFacts
 
 __all__ = ["CLOUDS", "Check", "StackFacts", "stack_checks"]
 
-CLOUDS: Mapping[str, str] = MappingProxyType({"aws": ".aws"})
+CLOUDS: Mapping[str, str] = MappingProxyType({"aws": ".aws", "gcp": ".gcp"})
 """Cloud -> module with its checks. The function `checks` of the module takes StackFacts."""
 
 

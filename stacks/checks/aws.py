@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
 
 from gpuyard.components.planning.document import Need
-from gpuyard.components.planning.quota import needs
 from gpuyard.components.validation.submitters import ISSUER
 from gpuyard.plain_data import PlainDict
-from gpuyard.run_bucket import TARGETS
 from gpuyard.training_jobs.clouds.aws import AwsClients, aws_clients
 from gpuyard.training_jobs.clouds.aws_errors import error_code
 from gpuyard.training_jobs.errors import GpuyardError
-from gpuyard.training_jobs.store import open_store
-from gpuyard.training_jobs.target import BatchTarget, parse_targets
+from gpuyard.training_jobs.target import BatchTarget
 
 from .check import Check, StackFacts
+from .common import adopted, images, quotas_to_request, run_checks, targets_check
 
 __all__ = ["checks"]
 
@@ -38,31 +35,18 @@ def checks(facts: StackFacts, aws: AwsClients | None = None) -> Iterator[Check]:
     clients = aws or aws_clients(region)
     rows: list[tuple[str, Callable[[], Check | None]]] = [
         ("identity", lambda: _identity(facts, clients)),
-        *((f"quota {need.code or need.name}", partial(_quota, need, clients)) for need in _requests(facts, region)),
+        *((f"quota {need.code or need.name}", partial(_quota, need, clients)) for need in quotas_to_request(facts, region)),
         ("spot role", lambda: _spot_role(facts, clients)),
         ("submitters", lambda: _oidc_provider(facts, clients)),
-        *((f"image {image}", partial(_image, image, clients)) for image in _images(facts)),
-        *((f"bucket {name}", partial(_bucket, name, clients)) for name in _adopted(facts, "existing")),
-        *((f"key {arn}", partial(_key, arn, clients)) for arn in _adopted(facts, "key_arn")),
+        *((f"image {image}", partial(_image, image, clients)) for image in images(facts)),
+        *((f"bucket {name}", partial(_bucket, name, clients)) for name in adopted(facts, "existing")),
+        *((f"key {arn}", partial(_key, arn, clients)) for arn in adopted(facts, "key_arn")),
         *((f"network {vpc}", partial(_default_group, vpc, clients)) for vpc in _networks_of_containers(facts)),
         *((f"pool {name}", partial(_environment, target, clients)) for name, target in (facts.targets or {}).items()
           if isinstance(target, BatchTarget)),
-        ("targets.json", lambda: _targets(facts)),
+        ("targets.json", lambda: targets_check(facts)),
     ]  # fmt: skip
-    for name, check in rows:
-        try:
-            found = check()
-        except GpuyardError as error:
-            found = Check(name, False, f"cannot be checked: {str(error).splitlines()[0]}", "ask for this permission, or check it yourself")
-        if found is not None:
-            yield found
-
-
-def _requests(facts: StackFacts, region: str) -> list[Need]:
-    """Return the quotas to request in the stack's region. Pools of another provider's region are not checked."""
-    return [
-        need for need in needs(facts.yard, datetime.datetime.now(datetime.UTC)) if need.granted is None and need.region in (None, region)
-    ]
+    yield from run_checks(rows)
 
 
 def _identity(facts: StackFacts, aws: AwsClients) -> Check:
@@ -191,30 +175,6 @@ def _environment(target: BatchTarget, aws: AwsClients) -> Check:
 
     reason = wait_reason(aws, target.job_queue)
     return Check(f"pool {target.pool}", not reason, reason or "its compute environment is healthy", "see the reason" if reason else None)
-
-
-def _targets(facts: StackFacts) -> Check | None:
-    if facts.targets is None:
-        return Check("targets.json", True, "the stack is not up", None)
-    first = next(iter(facts.targets.values()))
-    url = f"{first.run_bucket}/{TARGETS}"
-    stored = open_store(first.run_bucket).read(TARGETS)
-    data = stored[0] if stored else None
-    if data is not None and parse_targets(data.decode("utf-8"), url) == facts.targets:
-        return Check("targets.json", True, f"{url} is the stack's", None)
-    what = "is missing" if data is None else "differs from the stack's job_targets"
-    return Check("targets.json", False, f"{url} {what}", f"pulumi up --refresh --stack {facts.yard.stack}")
-
-
-def _images(facts: StackFacts) -> list[str]:
-    found = (component.inputs.get("image") for component in facts.yard.named("JobService"))
-    return sorted({image for image in found if isinstance(image, str)})
-
-
-def _adopted(facts: StackFacts, key: str) -> list[str]:
-    """Return the values of an input, such as `key_arn`, of all existing buckets."""
-    found = (component.inputs.get(key) for component in facts.yard.named("Bucket") if "existing" in component.inputs)
-    return sorted({value for value in found if isinstance(value, str)})
 
 
 def _networks_of_containers(facts: StackFacts) -> list[str]:

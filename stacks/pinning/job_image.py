@@ -85,7 +85,7 @@ def _artifact_registry(tagged: re.Match[str]) -> str:
 
     repository = f"projects/{tagged['project']}/locations/{tagged['region']}/repositories/{tagged['repository']}"
     path = f"v1/{repository}/packages/{quote(tagged['name'], safe='')}/tags/{tagged['tag']}"
-    found = gcp_clients(tagged["project"], tagged["region"]).get("artifactregistry", path)
+    found = gcp_clients(tagged["project"], tagged["region"]).read("artifactregistry", path)
     return f"{tagged[0].rpartition(':')[0]}@{found['version'].rpartition('/')[2]}"
 
 

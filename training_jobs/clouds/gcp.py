@@ -61,9 +61,9 @@ class GcpClients:
         """Call a read-only method of Cloud Logging's REST API, such as `entries:list`."""
         return self._rest("logging", f"v2/{method}", "POST", dict(body), job_may_run=True)
 
-    def get(self, service: str, path: str) -> Json:
-        """Make a GET request to a Google API. Example: service `artifactregistry`, path `v1/projects/P/...`."""
-        return self._rest(service, path, "GET", None, job_may_run=False)
+    def read(self, service: str, path: str, body: PlainMapping | None = None) -> Json:
+        """Make a read-only request to a Google API. Example: `compute`, `compute/v1/projects/P/...`. A body makes it a POST."""
+        return self._rest(service, path, "GET" if body is None else "POST", None if body is None else dict(body), job_may_run=False)
 
     @functools.cached_property
     def principal(self) -> str | None:
@@ -74,7 +74,7 @@ class GcpClients:
 
     def newest_image(self, project: str, family: str) -> str:
         """Return the newest machine image of a family, as projects/P/global/images/NAME."""
-        found = self.get("compute", f"compute/v1/projects/{project}/global/images/family/{family}")
+        found = self.read("compute", f"compute/v1/projects/{project}/global/images/family/{family}")
         return f"projects/{project}/global/images/{found['name']}"
 
     def _rest(self, service: str, path: str, verb: str, body: Json | None, *, job_may_run: bool) -> Json:

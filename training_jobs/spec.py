@@ -148,7 +148,7 @@ class JobSpec(_Model):
             place = "an argument" if arguments_hold_secret(given or []) else ""
         if place:
             raise ValueError(
-                f"{place} contains what looks like a secret (not shown); store it as a secret of the stack and write "
+                f"{place} contains a text that looks like a secret (not shown); store it as a secret of the stack and write "
                 "secrets: {NAME: <logical name>}"
             )
         return given

@@ -108,7 +108,7 @@ class _CloudTarget(_Target):
 
     region: str = Field(min_length=1, description="region of the pool, as its cloud names it: us-east-1, us-central1, eastus2")
     spot: bool = Field(description="true: the cloud may preempt the machines")
-    encryption_key: str | None = Field(None, description="the cloud's id of the key of a job's disks and files; null = the cloud's own")
+    encryption_key: str | None = Field(None, description="id of the encryption key of a job's disks and files; null = the cloud's own key")
     job_prefix: str = Field(
         pattern=r"^[a-z0-9-]{1,23}-$",
         description="prefix of every job and definition name; name-scoped policies rely on it",
@@ -162,7 +162,7 @@ class VertexTarget(_CloudTarget):
     strategy: Literal["standard", "spot", "flex_start"] = Field(description="how Vertex AI allocates machines for a job")
     reservation: str | None = Field(
         None,
-        description="projects/P/zones/Z/reservations/NAME, shared with Vertex AI; null = none; not with spot or a persistent resource",
+        description="reservation shared with Vertex AI: projects/P/zones/Z/reservations/NAME; not with spot or a persistent resource; null = none",
     )
     persistent_resource: str | None = Field(None, description="id of the persistent resource with the nodes; null = none")
     service_account: str = Field(description="email address of the jobs' service account")

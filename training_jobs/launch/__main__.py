@@ -108,7 +108,7 @@ def _channel_secret(placement: NodePlacement) -> str:
 
 
 def _plan_attempt(run_url: str, index: int, submission: SubmissionRecord, began: float) -> _AttemptPlan:
-    """Claim the next attempt on node 0, and compute how much of the time limit earlier restarts have left."""
+    """Claim the next attempt on node 0, and compute the time limit that is left after earlier restarts."""
     attempt = claim_attempt(run_url, index, os.environ["GPUYARD_SERVICE"], submission, began)
     limit_s = os.environ.get("GPUYARD_LIMIT_S")
     left_s = None

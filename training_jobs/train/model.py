@@ -144,7 +144,7 @@ class _Block(nn.Module):
 
 
 def recomputed(work: Callable[..., Tensor], how: str, *given: Any) -> Tensor:
-    """Run a block with activation checkpointing: `how` is none, selective or block. torch.compile and FSDP2 include it."""
+    """Run a block with activation checkpointing: `how` is none, selective or block. It works with torch.compile and FSDP2."""
     if how == "none":
         return work(*given)
     more: dict[str, Any] = {"context_fn": _keep_products} if how == "selective" else {}

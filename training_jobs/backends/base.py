@@ -200,6 +200,6 @@ def require_same_run(run: Run, job_name: str, environment: Mapping[str, str]) ->
 
 
 def require_same_job(run: Run, job_name: str, expected: str | None) -> None:
-    """Raise ConflictError if a job's name is not the expected name. None = it belongs to another run."""
+    """Raise ConflictError if a job's name is not `expected`. `expected`: None for a job of another run."""
     if job_name != expected:
         raise ConflictError(f"job {job_name} belongs to another run, not to {run.id}; the job was not changed")

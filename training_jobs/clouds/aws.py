@@ -30,7 +30,7 @@ class AwsClients:
         self._lock = threading.Lock()  # threads may share a client, but must not create one at the same time
 
     def call(self, service: str, operation: str, body: PlainMapping, *, job_may_run: bool = False, single_attempt: bool = False) -> Json:
-        """Call an operation of a service. Both have boto3's names. Raises a GpuyardError whose cause is botocore's error.
+        """Call a service. `service` and `operation` are boto3's names. Raises a GpuyardError whose cause is botocore's error.
 
         `job_may_run`: a job may already be running, so expired credentials raise LostSightError instead of AuthError.
         `single_attempt`: do not retry a call that failed.

@@ -44,7 +44,7 @@ class ProgressWriter:
         self._publish(force=True)
 
     def heartbeat(self) -> None:
-        """Write the file if the last write was a minute ago: an attempt without a recorded end takes time until its last write."""
+        """Write the file if the last write was a minute ago. The time limit counts a killed attempt until its last write."""
         if time.monotonic() - self._written_at > max(HEARTBEAT_S, self._every_s):
             self._write()
 

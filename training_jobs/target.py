@@ -162,7 +162,8 @@ class VertexTarget(_CloudTarget):
     strategy: Literal["standard", "spot", "flex_start"] = Field(description="how Vertex AI allocates machines for a job")
     reservation: str | None = Field(
         None,
-        description="reservation shared with Vertex AI: projects/P/zones/Z/reservations/NAME; null = none, also for spot",
+        description="reservation shared with Vertex AI: projects/P/zones/Z/reservations/NAME; null = none; "
+        "not allowed with spot or a persistent resource",
     )
     persistent_resource: str | None = Field(None, description="id of the persistent resource with the nodes; null = none")
     service_account: str = Field(description="email address of the jobs' service account")

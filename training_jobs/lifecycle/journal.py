@@ -64,7 +64,9 @@ class Submission(_Model):
     job: PlainDict = Field(description="the resolved job document that launch reads")
     limit_s: int
     limit_reason: str
-    paid_starts: int | None = Field(None, description="starts of limit_s seconds that the cost limit pays for; null = no cost limit")
+    paid_starts: int | None = Field(
+        None, description="number of starts that the cost limit pays for, each limit_s seconds long; null = no cost limit"
+    )
     fresh: bool = Field(description="whether time limit and retry counts are reset: true for the first submission and for each --retry")
     written_at: _Time = Field(description="Unix time at which the record was last written before the service call")
     submitter: str | None = Field(None, max_length=512, description="identity of the submitter, from its own credentials")

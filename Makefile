@@ -53,8 +53,8 @@ frameworks: venv ## kill, stop and resume Hugging Face Trainer, Accelerate, Ligh
 	@.venv/bin/uv pip install --quiet --target .yard/frameworks --override tests/e2e/frameworks-override.txt transformers accelerate lightning
 	@PYTHONPATH=$(CURDIR)/.yard/frameworks .venv/bin/python -m pytest -m frameworks -n 0 $(ARGS) tests/e2e/test_frameworks.py
 
-live: venv ## send one small real job through each pool in GPUYARD_LIVE_POOLS of GPUYARD_LIVE_STACK; costs money
-	@.venv/bin/python -m pytest -m live -n 0 --force-enable-socket $(ARGS) tests/live
+live: venv ## create GPUYARD_LIVE_STACK in a real AWS account, run short jobs, destroy it, find leftovers; costs money, asks first
+	@.venv/bin/python tools/live.py
 
 bench: venv ## run the benchmarks; each prints a ratio to a named baseline of the same run
 	@code=0; for file in benchmarks/[a-z]*.py; do echo "== $$file"; .venv/bin/python "$$file" $(ARGS) || code=1; done; exit $$code

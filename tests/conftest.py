@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,16 +11,14 @@ from hypothesis import configuration, settings
 CHECKOUT = Path(__file__).resolve().parents[1]
 _FOREIGN = ("AWS_", "AZURE_", "ARM_", "GOOGLE_", "CLOUDSDK_", "PULUMI_", "GPUYARD_", "STORAGE_EMULATOR_HOST")
 
-# A developer's own accounts, stacks and targets must never affect a test, and no test may reach them; `make live` is the exception.
-_LIVE = any(pair == ("-m", "live") for pair in zip(sys.argv, sys.argv[1:], strict=False))
-if not _LIVE:
-    for _name in [name for name in os.environ if name.startswith(_FOREIGN)]:
-        del os.environ[_name]
-    os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
-    os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.environ["AWS_CONFIG_FILE"] = os.devnull
-    os.environ["AWS_ENDPOINT_URL_STS"] = "http://127.0.0.1:9"  # refuses at once; a test of principals sets another
-    os.environ["NO_GCE_CHECK"] = "true"
-    os.environ["CLOUDSDK_CONFIG"] = os.devnull
+# A developer's own accounts, stacks and targets must never affect a test, and no test may reach them.
+for _name in [name for name in os.environ if name.startswith(_FOREIGN)]:
+    del os.environ[_name]
+os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.environ["AWS_CONFIG_FILE"] = os.devnull
+os.environ["AWS_ENDPOINT_URL_STS"] = "http://127.0.0.1:9"  # refuses at once; a test of principals sets another
+os.environ["NO_GCE_CHECK"] = "true"
+os.environ["CLOUDSDK_CONFIG"] = os.devnull
 
 pytest.register_assert_rewrite("tests.fakes", "tests.helpers")  # shows the values in failed assertions of a helper, as in a test
 configuration.set_hypothesis_home_dir(CHECKOUT / ".yard" / "cache" / "hypothesis")

@@ -86,7 +86,7 @@ AWS = Case(
     changed="l4",
     list_of_targets="aws:s3/bucketObjectv2:BucketObjectv2",
     content=_content,
-    kept=("aws:s3", "aws:kms"),
+    kept=("aws:s3", "aws:kms", "aws:ecr"),
     boot=_user_data,
     own={
         "NETWORK": "vpc-0a1b2c3d4e5f60718",

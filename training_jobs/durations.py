@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 from ..problems import Problem, show
 
 __all__ = ["Duration", "duration", "seconds"]
 
-_LONGEST = "366d"  # of a job's limits; longer ones overflow the queues and requests of services
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d+d)?(\d+h)?(\d+m)?(\d+s)?")
 
@@ -40,16 +39,9 @@ def duration(total: float) -> str:
     return "".join(parts) or "0s"
 
 
-def _bounded(total: int) -> int:
-    if total > seconds(_LONGEST):
-        raise ValueError(Problem("", "too long", duration(total), f"at most {_LONGEST}"))
-    return total
-
-
 Duration = Annotated[
     int,
     BeforeValidator(seconds),
-    AfterValidator(_bounded),
     PlainSerializer(duration, return_type=str),
     WithJsonSchema({"type": "string", "pattern": r"^(\d+d)?(\d+h)?(\d+m)?(\d+s)?$", "examples": ["90s", "1h30m"]}),
 ]

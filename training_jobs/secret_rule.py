@@ -22,7 +22,7 @@ _ASSIGNMENT = re.compile(r"-{0,2}([A-Za-z][\w-]*)[=:](.+)", re.DOTALL)
 _SHAPES = (
     r"(AKIA|ASIA)[A-Z0-9]{16}\b",  # AWS
     r"gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{20,}",  # GitHub, GitLab
-    r"sk-[\w-]{20,}|hf_[A-Za-z0-9]{20,}|nvapi-[\w-]{20,}|r8_[A-Za-z0-9]{30,}",  # OpenAI, Hugging Face, NVIDIA, Replicate
+    r"sk-(?=[\w-]*\d)[\w-]{20,}|hf_[A-Za-z0-9]{20,}|nvapi-[\w-]{20,}|r8_[A-Za-z0-9]{30,}",  # OpenAI, Hugging Face, NVIDIA, Replicate
     r"xox[abeprs]-[\w-]{10,}|AIza[\w-]{30,}|ya29\.[\w-]{20,}",  # Slack, Google
     r"npm_[A-Za-z0-9]{30,}|pypi-AgE[\w-]{20,}|dckr_pat_[\w-]{20,}|SG\.[\w-]{16,}\.[\w-]{16,}",  # npm, PyPI, Docker Hub, SendGrid
     r"eyJ[\w-]{8,}\.eyJ[\w-]{8,}",  # a JSON web token

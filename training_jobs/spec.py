@@ -27,6 +27,7 @@ from .errors import UsageError
 from .process_limits import unusable
 from .secret_rule import arguments_hold_secret, looks_secret, split_marks
 from .strict_yaml import read_yaml
+from .value_bounds import out_of_bounds
 
 __all__ = ["RECORDED", "Checkpoint", "EnvName", "JobSpec", "Retries", "load_job", "parse_job"]
 
@@ -35,8 +36,6 @@ RECORDED = {"recorded": True}
 
 _TEXT_KEYS = ("name", "pool", "gpus", "image", "code", "setup", "command", "env", "secrets", "data", "labels")
 """Keys of a job file below which a plain number is text as written: a version `3.10` stays "3.10"."""
-_MOST = 10_000  # attempts or checkpoints
-_LabelName = Annotated[str, Field(min_length=1)]
 EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
@@ -46,29 +45,29 @@ def _default(text: str, description: str) -> Any:
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True, validate_default=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True, validate_default=True)
 
 
 class Checkpoint(_Model):
     """Checkpoint interval and retention."""
 
     every: Duration = _default("10m", "time between saves")
-    keep: int = Field(3, ge=1, le=_MOST, description="number of newest checkpoints to keep")
+    keep: int = Field(3, ge=1, description="number of newest checkpoints to keep")
 
 
 class Retries(_Model):
     """Number of new attempts that a run may start from its newest checkpoint, for each reason why an attempt ended."""
 
-    preempted: int = Field(3, ge=0, le=_MOST, description="new attempts after a preemption")
-    infra: int = Field(0, ge=0, le=_MOST, description="new attempts after a fault of a machine, the network or the fabric")
-    user_error: int = Field(0, ge=0, le=_MOST, description="new attempts after a failure of the script itself")
+    preempted: int = Field(3, ge=0, description="new attempts after a preemption")
+    infra: int = Field(0, ge=0, description="new attempts after a fault of a machine, the network or the fabric")
+    user_error: int = Field(0, ge=0, description="new attempts after a failure of the script itself")
 
 
 class JobSpec(_Model):
     """A distributed PyTorch job. Durations are strings with units."""
 
     name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$", description="name of the job: a-z, 0-9 and -, at most 40 characters")
-    pool: str | None = Field(None, min_length=1, description="pool of the stack; default: the only pool; --pool overrides it")
+    pool: str | None = Field(None, description="pool of the stack; default: the only pool; --pool overrides it")
     gpus: str | None = Field(
         None,
         pattern=r"^([A-Za-z][A-Za-z0-9-]*:)?[0-9]+$",
@@ -76,10 +75,9 @@ class JobSpec(_Model):
     )
     nodes: int = Field(1, ge=1, description="number of nodes; they start together")
     nproc_per_node: int | None = Field(None, ge=1, description="processes per node; default: one per GPU or CPU slot")
-    image: str | None = Field(None, min_length=1, description="container image with its digest; default: the target's image")
+    image: str | None = Field(None, description="container image with its digest; default: the target's image")
     code: str | None = Field(
         None,
-        min_length=1,
         description="folder with the job's code, relative to the job file; files in .gitignore are not sent; default: no code",
     )
     setup: list[str] | None = Field(None, min_length=1, description="command (argv) that each node runs once before its ranks start")
@@ -105,7 +103,7 @@ class JobSpec(_Model):
     preflight: Literal["required", "skip", "only"] = Field(
         "required", description="checks of the nodes before the job starts; `only` checks and runs no job"
     )
-    labels: dict[_LabelName, str] = Field(default_factory=dict, description="labels or tags of the job at its service; `local` has none")
+    labels: dict[str, str] = Field(default_factory=dict, description="labels or tags of the job at its service; `local` has none")
 
     @field_validator("command")
     @classmethod
@@ -149,7 +147,7 @@ class JobSpec(_Model):
         if place:
             raise ValueError(
                 f"{place} contains a text that looks like a secret (not shown); store it as a secret of the stack and write "
-                "secrets: {NAME: <logical name>}"
+                "secrets: {NAME: <logical name>}, or, if it is no secret, pass it as env: {NAME: {value: ..., secret: false}}"
             )
         return given
 
@@ -166,8 +164,9 @@ class JobSpec(_Model):
 
     @field_validator("*")
     @classmethod
-    def _a_process_can_take_it(cls, value: Any, info: ValidationInfo) -> Any:
-        if info.context != RECORDED and (problem := unusable(info.field_name or "", value)):
+    def _values_are_usable(cls, value: Any, info: ValidationInfo) -> Any:
+        name = info.field_name or ""
+        if info.context != RECORDED and (problem := unusable(name, value) or out_of_bounds(name, value)):
             raise ValueError(problem)
         return value
 

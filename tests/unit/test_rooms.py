@@ -40,6 +40,7 @@ _JOBS = {
         "errors",
         "code_files",
         "durations",
+        "value_bounds",
         "ignore_rules",
         "key_files",
         "secret_rule",

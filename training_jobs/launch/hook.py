@@ -95,19 +95,19 @@ def report(step: int, **metrics: float | None) -> None:
     path = os.environ.get("GPUYARD_REPORT_FILE")
     if path is None or os.environ.get("RANK", "0") != "0":
         return
-    _metrics.update({name: _to_json(value) for name, value in metrics.items()})
-    content = {
-        "step": int(step),
-        "metrics": dict(_metrics),
-        "at": time.time(),
-        "restart": os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"),
-    }
     temporary = f"{path}.{os.getpid()}"
     try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(content, file)
+        reported = {**_metrics, **{name: _to_json(value) for name, value in metrics.items()}}
+        content = {
+            "step": int(step),
+            "metrics": reported,
+            "at": time.time(),
+            "restart": os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"),
+        }
+        Path(temporary).write_text(json.dumps(content), encoding="utf-8")
         os.replace(temporary, path)
-    except OSError as error:  # a full disk must not end a training
+        _metrics.update(reported)
+    except (OSError, ValueError, TypeError, OverflowError, RuntimeError) as error:  # must not end a training
         print(f"gpuyard: cannot report progress: {error}", file=sys.stderr, flush=True)
 
 

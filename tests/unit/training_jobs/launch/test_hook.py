@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,3 +42,22 @@ def test_a_report_that_cannot_be_written_is_only_printed(
     monkeypatch.setenv("RANK", "0")
     hook.report(1, phase="warmup")  # type: ignore[arg-type]
     assert "cannot report progress" in capsys.readouterr().err
+
+
+class _TwoElements:
+    def item(self) -> float:
+        raise RuntimeError("a Tensor with 2 elements cannot be converted to Scalar")
+
+
+@pytest.mark.parametrize(
+    ("step", "loss"), [("warmup", 1.0), (float("nan"), 1.0), (None, 1.0), (3, _TwoElements()), (3, 1 << 20_000)], ids=[*"abcde"]
+)
+def test_a_report_with_an_odd_value_is_only_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], step: Any, loss: Any
+) -> None:
+    monkeypatch.setenv("GPUYARD_REPORT_FILE", str(tmp_path / "report"))
+    monkeypatch.setenv("RANK", "0")
+    hook.report(step, loss=loss)
+    assert "cannot report progress" in capsys.readouterr().err
+    hook.report(4)  # a value that could not be written spoils no later report
+    assert (tmp_path / "report").exists()

@@ -34,10 +34,10 @@ def quotas_to_request(facts: StackFacts, region: str) -> list[Need]:
     return [need for need in found if need.granted is None and need.region in (None, region)]
 
 
-def targets_check(facts: StackFacts) -> Check:
-    """Return whether targets.json in the run bucket is the stack's."""
-    if facts.targets is None:
-        return Check("targets.json", True, "the stack is not up", None)
+def targets_check(facts: StackFacts, fix: str | None = None) -> Check:
+    """Return whether targets.json in the run bucket is the stack's. `fix`: the command that writes it, default `pulumi up`."""
+    if not facts.targets:
+        return Check("targets.json", True, "the stack is not up" if facts.targets is None else "no pool takes jobs", None)
     first = next(iter(facts.targets.values()))
     url = f"{first.run_bucket}/{TARGETS}"
     stored = open_store(first.run_bucket).read(TARGETS)
@@ -45,7 +45,7 @@ def targets_check(facts: StackFacts) -> Check:
     if data is not None and parse_targets(data.decode("utf-8"), url) == facts.targets:
         return Check("targets.json", True, f"{url} is the stack's", None)
     what = "is missing" if data is None else "differs from the stack's job_targets"
-    return Check("targets.json", False, f"{url} {what}", f"pulumi up --refresh --stack {facts.yard.stack}")
+    return Check("targets.json", False, f"{url} {what}", fix or f"pulumi up --refresh --stack {facts.yard.stack}")
 
 
 def images(facts: StackFacts) -> list[str]:

@@ -166,7 +166,7 @@ def drop_clients() -> None:
 
 def _is_missing(error: Any) -> bool:
     """Return whether an error says that the object does not exist. Returns False for a missing container."""
-    return error_code(error) in _MISSING or (error.status_code == 404 and not error_code(error))
+    return error_code(error) in _MISSING or (error.status_code == 404 and not error_code(error))  # a HEAD has no code
 
 
 def _is_folder(entry: Any) -> bool:

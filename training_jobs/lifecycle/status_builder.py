@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..backends.base import ServiceStatus
 from ..run import cost_usd
@@ -20,8 +21,9 @@ __all__ = ["build_status", "recorded_status"]
 def build_status(journal: NodeDocuments, record: RunRecord, target: JobTarget, service: ServiceStatus, now: float) -> RunStatus:
     """Return a run's status. `service` is the service's answer about the newest submission, `now` the Unix time."""
     journal = ReadOnce(journal)
-    answers = [service if submission is record.last else recorded_status(submission.ended) for submission in record.submissions]
     claims, unlisted = readable_claims(journal, record.run_id)
+    service = replace(service, detail="; ".join(filter(None, [service.detail, unlisted])) or None)
+    answers = [service if submission is record.last else recorded_status(submission.ended) for submission in record.submissions]
     attempts = _attempts(journal, record, answers, claims)
     number = attempts[-1].attempt
     progress = _progress(journal, record, number)
@@ -38,7 +40,7 @@ def build_status(journal: NodeDocuments, record: RunRecord, target: JobTarget, s
         pool=record.pool,
         state=State.RECOVERING if recovering else service.state,
         reason=service.reason,
-        detail="; ".join(filter(None, [service.detail, unlisted])) or None,
+        detail=service.detail,
         attempt=number,
         attempts=attempts,
         nodes=record.last.spec.nodes,

@@ -51,9 +51,11 @@ def _problem(name: str) -> str | None:
     parts = name.split("/")
     if {"", ".", ".."} & set(parts):
         return "its name leads out of the folder"
-    if "\0" in name or any(len(os.fsencode(part)) > _LONGEST for part in parts):
-        return "no file can have this name"
-    return None
+    try:
+        too_long = any(len(os.fsencode(part)) > _LONGEST for part in parts)
+    except UnicodeEncodeError:
+        too_long = True
+    return "no file can have this name" if too_long or "\0" in name else None
 
 
 def write_below(into: Path, name: str, write: Callable[[Path], bool]) -> bool:

@@ -160,7 +160,7 @@ def test_a_folder_of_too_many_attempts_is_named_and_hides_no_run(bucket: Bucket,
         (bucket.run / f"attempts/{number}.json").write_bytes(b"{}")
     found = bucket.list_and_print()
     assert found[BAD].detail == f"attempts are not shown: {bucket.run}/attempts/ was not listed: more than 5 objects"
-    assert [attempt.attempt for attempt in found[BAD].attempts] == [1]
+    assert [(attempt.attempt, attempt.detail) for attempt in found[BAD].attempts] == [(1, found[BAD].detail)]  # what `status` prints
     assert found[GOOD].state is State.FAILED
 
 

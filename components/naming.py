@@ -43,8 +43,7 @@ def job_prefix(stack: str) -> str:
 
 
 def name_problems(name: str) -> list[Problem]:
-    """Return a problem if a component cannot have this name. The names of its cloud resources begin with this name, so the clouds' rules
-    apply.
+    """Return a problem if a component cannot have this name. Cloud resources get names that begin with it.
 
     >>> name_problems("h100-spot")
     []

@@ -37,7 +37,7 @@ class NetworkBase(Component):
     id: pulumi.Output[str]
     """Identifier of the virtual network."""
     subnet_ids: dict[str, pulumi.Output[str]]
-    """Private subnet by zone, known once its egress works."""
+    """Private subnet by zone, known after its egress works."""
     zones: list[str]
     egress: str | None
     """nat, endpoints or none. None for an adopted network: its routes decide."""

@@ -33,7 +33,7 @@ class LauncherCommands(NamedTuple):
     torchrun: str
     """Command to run on every machine, in a directory that contains `hosts`. It starts the workers."""
     reach: str
-    """Command that opens a shell on one running machine; on Azure it runs a command there."""
+    """Command that opens a shell on a running machine. On Azure it runs nvidia-smi on the machine."""
 
 
 def torchrun_command(pool_id: str, gpus: int) -> str:
@@ -103,7 +103,7 @@ class MachinePoolBase(PoolBase[_NetworkT_co]):
     """`vms`: command that starts the workers; run it on every machine, in a directory that contains `hosts`."""
 
     reach_command: pulumi.Output[str] | None
-    """`vms`: shell command that opens a shell on one machine; on Azure it runs a command there."""
+    """`vms`: shell command that opens a shell on a machine. On Azure it runs nvidia-smi on the machine."""
 
     def _all_problems(self, name: str, given: PlainMapping, expires: str | None) -> Problems:
         return [*name_problems(name), *self._problems(given, expires)]
@@ -128,7 +128,7 @@ class MachinePoolBase(PoolBase[_NetworkT_co]):
 
     @property
     def stop_message(self) -> str:
-        """Text of the alarm that is set when the pool stops because too many of its machines were replaced."""
+        """Text of the alarm for a pool that stopped because it replaced too many machines."""
         return (
             f"pool {self.logical_name} has stopped: more than {self.spec.replacement_limit} of its machines shut down with broken hardware "
             "within an hour, so it starts no new machine; running jobs continue; see the machines' console output for the fault, then run "
@@ -136,7 +136,7 @@ class MachinePoolBase(PoolBase[_NetworkT_co]):
         )
 
     def _set_commands(self, group: pulumi.Output[str], place: pulumi.Output[str], commands: Callable[[str, str], LauncherCommands]) -> None:
-        """Set the launcher commands. `commands` takes the name of the machine group and of its region, project or resource group."""
+        """Set the launcher commands. Arguments of `commands`: the name of the machine group, and its region, project or resource group."""
         known = pulumi.Output.all(group, place).apply(lambda names: commands(names[0], names[1])._asdict())
         self.scale_command, self.hostfile_command = known["scale"], known["hostfile"]
         self.torchrun, self.reach_command = known["torchrun"], known["reach"]

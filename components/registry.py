@@ -14,7 +14,7 @@ _CLOUDS = {"aws": ".aws", "azure": ".azure", "gcp": ".gcp", "local": ".local"}
 PACKAGES: Mapping[str, str] = MappingProxyType({"aws": "aws", "azure": "azure-native", "gcp": "gcp"})
 """Name of each cloud's Pulumi package."""
 REGION_KEYS: Mapping[str, str] = MappingProxyType({"aws": "aws:region", "azure": "azure-native:location", "gcp": "gcp:region"})
-"""Stack configuration key of each provider's region."""
+"""Configuration key of each provider's region."""
 
 REQUIRED_KEYS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {

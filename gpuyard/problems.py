@@ -58,13 +58,13 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
 
 
 def show(value: object) -> str:
-    """Return a value as an error shows it: its repr of at most 80 characters; `nothing` for None."""
+    """Return the text of a value in an error: at most 80 characters of its repr, or `nothing` for None."""
     text = "nothing" if value is None else repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
 
 
 def render_problems(heading: str, problems: Iterable[Problem]) -> str:
-    """Return a heading with one line below it for each problem."""
+    """Return a heading, and below it one line for each problem."""
     return "\n".join([heading, *(f"  - {problem}" for problem in problems)])
 
 

@@ -1,4 +1,4 @@
-"""Amounts of money that are known exactly, up to an upper bound, or not at all, and their sums."""
+"""Amounts of money and their sums. An amount is known, has only an upper bound, or is unknown."""
 
 from __future__ import annotations
 

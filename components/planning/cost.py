@@ -1,4 +1,4 @@
-"""The cost of a yard, idle and with every node on, from the dated catalogue or the pools' own prices. Unknown prices stay unknown."""
+"""Compute the cost of a yard, idle and with every node on, from the dated catalogue or the pools' own prices."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def _oldest_date(yard: RecordedYard, now: datetime.datetime) -> str | None:
 
 
 def _not_priced(yard: RecordedYard, now: datetime.datetime) -> list[str]:
-    """Return the resources that cost money and have no price in the catalogue, including the nodes' disks."""
+    """Return the resources that cost money but have no price in the catalogue, including the nodes' disks."""
     counts = [(noun, len(yard.of(kind))) for rules in CLOUDS.values() for kind, noun in rules.unpriced.items()]
     counts += unpriced_disks(yard, now).items()
     return [f"{number} x {noun}" for noun, number in counts if number]

@@ -1,4 +1,4 @@
-"""The cost of the nodes' root disks, which exist as long as their nodes: a row of the money table for each region."""
+"""The cost of the nodes' root disks: a row of the money table for each region. A disk exists as long as its node."""
 
 from __future__ import annotations
 

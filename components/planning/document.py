@@ -40,8 +40,8 @@ class Line(Document):
     what: str = Field(description="number of nodes, price of a node, and source of the price")
     idle: Amount = Field(description="USD per hour while no job runs")
     full: Amount = Field(description="USD per hour with every node on")
-    month: Amount = Field(description="USD of the next month with every node on: 730 h, or less if the pool ends before")
-    idle_month: Amount = Field(description="USD of the next month in which no job runs")
+    month: Amount = Field(description="USD for the next month with every node on: 730 h, or less if the pool ends earlier")
+    idle_month: Amount = Field(description="USD for the next month without jobs")
     note: str | None = Field(description="what the figures leave out or assume; null: nothing")
 
 
@@ -51,11 +51,11 @@ class Money(Document):
     lines: list[Line]
     idle: Amount = Field(description="USD per hour while no job runs")
     full: Amount = Field(description="USD per hour with every node on")
-    month: Amount = Field(description="USD of the next month (730 h) with every node on until its pool ends")
-    idle_month: Amount = Field(description="USD of the next month in which no job runs")
+    month: Amount = Field(description="USD for the next month (730 h) with every node on until its pool ends")
+    idle_month: Amount = Field(description="USD for the next month without jobs")
     budget: float | None = Field(description="USD per month; null: no budget, or its amount is unknown")
     hours: Amount | None = Field(
-        description="hours per month for which the budget pays every node, after the idle cost; null: no budget, or no machines"
+        description="hours per month for which the budget, after the idle cost, pays all nodes; null: no budget, or no machines"
     )
     prices_of: str | None = Field(description="date of the oldest list price in the figures; null: no list price")
     not_priced: list[str] = Field(description="resources that cost money and have no price in the catalogue")
@@ -70,7 +70,7 @@ class Need(Document):
     unit: str
     amount: int = Field(description="amount that all pools together need with every node on")
     pools: list[str]
-    granted: str | None = Field(description="why the quota need not be requested; null: request it")
+    granted: str | None = Field(description="reason why you need not request the quota; null: request it")
 
 
 class Fabric(Document):
@@ -87,10 +87,10 @@ class Fabric(Document):
 
 
 class RuleVerdict(Document):
-    """The result of one policy rule."""
+    """The verdict of one policy rule."""
 
     rule: str
-    what: str = Field(description="what the rule requires")
+    what: str = Field(description="the requirement of the rule")
     outcome: Literal["passed", "warning", "violated"]
     findings: list[str]
 
@@ -100,7 +100,7 @@ class Branch(Document):
 
     kind: str
     name: str
-    what: str = Field(description="its main settings")
+    what: str = Field(description="main settings of the component")
     resources: int = Field(description="number of resources, descendants included")
 
 
@@ -119,8 +119,8 @@ class Unknowns(Document):
     """Values that need an account, another stack's state or a decryption key."""
 
     lookups: list[str] = Field(description="provider functions that the program calls")
-    references: list[str] = Field(description="other stacks whose outputs are read")
-    reads: list[str] = Field(description="existing resources that are read")
+    references: list[str] = Field(description="other stacks whose outputs the program reads")
+    reads: list[str] = Field(description="existing resources that the program reads")
     encrypted: list[str] = Field(description="encrypted configuration keys")
     environments: list[str] = Field(description="Pulumi ESC environments of the stack, which can set further keys")
 

@@ -16,7 +16,7 @@ _SECRET_FORMS = [f"{verb}_secret{kind}" for verb in ("get", "require") for kind 
 
 @contextmanager
 def unknown_config(keys: Collection[str]) -> Iterator[None]:
-    """Make `pulumi.Config` treat the values of these keys as unknown inside the context. A key has its namespace, such as acme:token."""
+    """Make `pulumi.Config` treat the values of these keys as unknown inside the context. Keys have namespaces, such as acme:token."""
     forms: dict[str, Callable[..., Any]] = {name: getattr(pulumi.Config, name) for name in (*_SECRET_FORMS, "_get")}
 
     def secret(real: Callable[..., Any]) -> Callable[..., Any]:

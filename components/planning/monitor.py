@@ -74,7 +74,7 @@ class RecordingMonitor(mocks.MockMonitor):
         return response
 
     def ReadResource(self, request: resource_pb2.ReadResourceRequest) -> resource_pb2.ReadResourceResponse:  # noqa: N802
-        """Record an existing resource, or another stack whose outputs are read."""
+        """Record an existing resource, or another stack whose outputs the program reads."""
         response: resource_pb2.ReadResourceResponse = super().ReadResource(request)  # type: ignore[no-untyped-call]
         self._urns.add(response.urn)
         if request.type != _REFERENCE:
@@ -137,7 +137,7 @@ class RecordingMonitor(mocks.MockMonitor):
 
 
 def _drop_identity_list(response: resource_pb2.RegisterResourceResponse) -> None:
-    """Remove the list of identities from an Azure resource's outputs. Azure returns a map, so the SDK would fail to read a list."""
+    """Remove the list of identities from an Azure resource's outputs. The SDK expects a map there, as Azure returns it."""
     identity = response.object.fields.get("identity")
     if identity is not None:
         identity.struct_value.fields.pop("userAssignedIdentities", None)

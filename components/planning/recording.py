@@ -18,7 +18,7 @@ _T = TypeVar("_T")
 
 @dataclass
 class Recording:
-    """The resources that a program registered, its exports, and the requests that a plan cannot answer."""
+    """The resources and exports of a program, and the requests that a plan cannot answer."""
 
     resources: dict[str, resource_pb2.RegisterResourceRequest] = field(default_factory=dict)
     """URN -> request."""

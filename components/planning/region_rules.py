@@ -10,7 +10,7 @@ __all__ = ["region_conflicts"]
 
 
 def region_conflicts(yard: RecordedYard) -> Iterator[str]:
-    """Yield a message for each component whose region differs from its zone's, network's or pools' region. Skip unknown regions."""
+    """Yield a message for each component whose zone, network or pool is in another region. Skip unknown regions."""
     for component in yard.components:
         yield from _zones(component)
     pools = {(pool.cloud, pool.name): pool for pool in yard.named("GpuPool")}

@@ -1,4 +1,4 @@
-"""Find the region of a recorded resource: in its own inputs, in its provider's inputs, or in the stack's configuration, in this order."""
+"""Find a recorded resource's region: in its inputs, then in its provider's inputs, then in the stack's configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Check the arguments of recorded resources, also nested arguments, against the names and types in the installed SDK."""
+"""Check the arguments of recorded resources against the names and types in the installed SDK."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def _elements(value: object, kind: type, expected: str, hint: Any, path: str) ->
 
 
 def _choices(hint: Any) -> list[Any]:
-    """Return the types that a hint allows, without Awaitable, Output and None, and without the TypedDict form of argument classes."""
+    """Return the types that a hint allows, except Awaitable, Output, None and the TypedDict forms of argument classes."""
     if typing.get_origin(hint) not in (typing.Union, types.UnionType):
         return [hint]
     parts = [part for part in typing.get_args(hint) if part is not type(None)]

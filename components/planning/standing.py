@@ -1,4 +1,4 @@
-"""The cost of resources that cost money even when no job runs, such as NAT gateways: a line of the money table for each region."""
+"""The cost of resources that are billed even when no job runs, such as NAT gateways: a line of the money table for each region."""
 
 from __future__ import annotations
 

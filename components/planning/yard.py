@@ -54,7 +54,7 @@ class RecordedComponent(NamedTuple):
 
     @property
     def tags(self) -> Mapping[str, object]:
-        """Its tags, including those of its parents."""
+        """The component's tags, including its parents' tags."""
         tags = self.inputs.get("tags")
         return tags if isinstance(tags, Mapping) else {}
 

@@ -81,7 +81,9 @@ class GpuPoolSpec(Spec):
         "(default: each node has an equal share of this machine's GPUs, without GPUs 2 CPU slots) or cpu (2 CPU slots, no GPUs)",
     )
     accelerator: Accelerator | None = Field(
-        None, validate_default=True, description="GPU model and count per node, such as H100:8, instead of `machine`; default: none"
+        None,
+        validate_default=True,
+        description="GPU model and number of GPUs per node, such as H100:8, instead of `machine`; default: none",
     )
     zone: str | None = Field(
         None,
@@ -150,7 +152,7 @@ class GpuPoolSpec(Spec):
 
     @property
     def replacement_limit(self) -> int:
-        """Number of machines with broken hardware that may be replaced within an hour."""
+        """Number of broken machines that the service may replace within an hour."""
         return self.max_replacements_per_hour or _REPLACEMENTS
 
     def floor(self, row: catalogue.Machine) -> float | None:

@@ -112,7 +112,7 @@ class BucketSpec(Spec):
     @classmethod
     def _check_open_to(cls, open_to: list[str], info: ValidationInfo) -> list[str]:
         if open_to and cloud_of(info) not in (None, "azure"):
-            raise invalid(open_to, "only for cloud: azure; elsewhere permissions alone control access", "remove open_to")
+            raise invalid(open_to, "only for cloud: azure; on other clouds only permissions control access", "remove open_to")
         if INTERNET in open_to and len(open_to) > 1:
             raise invalid(open_to, f"{INTERNET} alone, or addresses without it")
         return open_to

@@ -15,7 +15,7 @@ def budget_problems(
 ) -> list[Problem]:
     """Return the problems of a budget.
 
-    `max_alerts`: how many alert percentages the cloud accepts (default: any number). `whole_dollars`: the cloud accepts no cents.
+    `max_alerts`: number of alert percentages that the cloud accepts (default: any number). `whole_dollars`: the cloud accepts no cents.
     """
     problems = []
     if not isinstance(owner, str) or not MAIL.fullmatch(owner):

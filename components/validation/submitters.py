@@ -30,7 +30,7 @@ def subject_problems(subjects: Sequence[str]) -> list[Problem]:
 
 
 def open_subject_problems(submitters: Sequence[object]) -> list[Problem]:
-    """Return a problem for each subject without a reason that has a `*` or is for pull requests: it admits unreviewed code."""
+    """Return a problem for each subject with `*`, or for pull requests, that has no reason: it admits unreviewed code."""
     fix = "list exact branches or environments, or write {subject: ..., reason: ...}"
     return [
         Problem(f"submitters.{index}", "admits code that nobody has reviewed", show(subject), "an exact branch or environment", fix)

@@ -94,9 +94,9 @@ def _quota_by_name(name: str, aws: AwsClients) -> PlainDict | None:
 
 
 def _spot_role(facts: StackFacts, aws: AwsClients) -> Check | None:
-    """Return whether the account has the role that EC2 needs for spot; None without spot machines of the yard's own.
+    """Return whether the account has the role that EC2 needs for spot; None: the yard has no spot machines.
 
-    A new account lacks it, and EC2 then refuses spot requests of other services:
+    A new account has no such role. EC2 then refuses spot requests of other services:
     docs.aws.amazon.com/AWSEC2/latest/UserGuide/service-linked-roles-spot-instance-requests.html
     """
     if not any(pool.spec.mode == "spot" and pool.spec.service != "sagemaker" for pool in facts.yard.pools):

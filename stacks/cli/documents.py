@@ -53,9 +53,7 @@ class SubmitPlanDocument(_Document):
     run_id: str
     requests: list[PlainDict] = Field(description="operation and exact body of each API request")
     files: list[str] = Field(description="code files that would be sent, as paths in the code folder")
-    left_out: list[str] = Field(
-        description="entries of the code folder that would not be sent, each with the reason; ignored files are not listed"
-    )
+    left_out: list[str] = Field(description="entries of the code folder that would not be sent, each with the reason, except ignored files")
 
 
 class PinDocument(_Document):

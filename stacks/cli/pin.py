@@ -17,7 +17,7 @@ __all__ = ["command", "pin"]
 
 def command(
     job: Annotated[
-        Path | None, typer.Argument(metavar="[JOB.yaml]", help="Job file whose image to pin, instead of a stack.", show_default=False)
+        Path | None, typer.Argument(metavar="[JOB.yaml]", help="Job file to pin, instead of a stack.", show_default=False)
     ] = None,
     stack: Annotated[
         str | None, typer.Option("--stack", "-s", help="Stack to pin; its file is Pulumi.STACK.yaml.", show_default=False)
@@ -93,7 +93,7 @@ def _show(document: PinDocument | JobPinDocument) -> None:
         print(f"pinned in {document.file}" if document.changed else f"nothing to change: {document.file} names its image by digest")
         return
     if document.changed:
-        print(f"pinned in {document.file}; review and commit it, then `pulumi preview --stack {document.stack}` shows what it changes")
+        print(f"pinned in {document.file}; review and commit it; `pulumi preview --stack {document.stack}` shows the changes")
     else:
         print(f"nothing to change: {document.file} already has the newest images")
     if document.note:

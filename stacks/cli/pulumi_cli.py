@@ -1,4 +1,4 @@
-"""Calls the Pulumi CLI: finds its binary, the project around the current folder, and the environment of this checkout's local yard."""
+"""Calls the Pulumi CLI: finds its binary, the nearest project, and the environment variables of this checkout's local yard."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def job_targets(stack: str) -> str:
 
 
 def selected_stack() -> str | None:
-    """Return the stack that `pulumi stack select` chose, if any."""
+    """Return the stack that `pulumi stack select` chose; None: no stack is selected."""
     done = _pulumi(["stack", "--show-name"], None)
     return done.stdout.strip() or None if done.returncode == 0 else None
 

@@ -110,7 +110,7 @@ def _install_hint(package: str | None) -> str:
 
 
 def _program_traceback(error: Exception) -> str:
-    """Return the traceback without the frames of gpuyard, which come before the program's first frame."""
+    """Return the traceback from the program's first frame on, without the frames of gpuyard."""
     frames = traceback.extract_tb(error.__traceback__)
     start = max((number + 1 for number, frame in enumerate(frames) if "runpy" in frame.filename), default=0)
     return "".join([*traceback.format_list(frames[start:]), *traceback.format_exception_only(error)]).rstrip()
@@ -118,7 +118,7 @@ def _program_traceback(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _program_folder(project: PulumiProject) -> Iterator[None]:
-    """Make the program's folder the working directory and first on sys.path, as Pulumi does, and send its output to stderr."""
+    """Make the program's folder the working directory and the first entry of sys.path, as Pulumi does. Send output to stderr."""
     folder = project.program if project.program.is_dir() else project.program.parent
     old_folder, old_path, old_argv = Path.cwd(), list(sys.path), sys.argv
     try:

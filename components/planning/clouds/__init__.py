@@ -1,4 +1,4 @@
-"""How the plan reads each cloud's resources: one PlanRules per cloud."""
+"""The plan's rules for each cloud's resources: one PlanRules per cloud."""
 
 from __future__ import annotations
 

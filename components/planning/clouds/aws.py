@@ -1,4 +1,4 @@
-"""How the plan reads AWS resources: standing costs, budgets, quotas, and descriptions of networks and buckets."""
+"""The plan's rules for AWS resources: standing costs, budgets, quotas, and descriptions of networks and buckets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the plan reads Azure resources: standing costs, budgets, quotas, and descriptions of networks and buckets."""
+"""The plan's rules for Azure resources: standing costs, budgets, quotas, and descriptions of networks and buckets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PlanRules: how the plan finds costs, quotas and policy violations in a cloud's resources. Each cloud's file defines one."""
+"""PlanRules: the functions with which the plan finds costs, quotas and policy violations in one cloud's resources."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def root_disk(pool: RecordedPool, kind: str | None) -> RootDisk:
 
 @dataclass(frozen=True)
 class PlanRules:
-    """How the plan reads one cloud."""
+    """The plan's rules for the resources of one cloud."""
 
     standing: Callable[[RecordedYard], list[Standing]]
     unpriced: Mapping[str, str]
     """Nouns, by type token, for resources that cost money and have no price in the catalogue."""
     budgets: Callable[[RecordedYard], list[float]]
-    """Function that returns USD per month of each budget resource whose amount is known."""
+    """Function that returns the known amounts of the budget resources, in USD per month."""
     own_quota: Callable[[RecordedPool], Quota | None]
     """Function that returns the service's own quota for a pool. None: the machine's quota applies."""
     disk: Callable[[RecordedPool, RecordedYard], RootDisk | None]
@@ -65,7 +65,7 @@ class PlanRules:
     nat: str
     """Type token of the NAT gateway."""
     subnets: Callable[[list[object]], str]
-    """Function that returns the description of the subnets of a network in these zones."""
+    """Function that describes the subnets of a network with these zones."""
     bucket: str
     """Type token of the bucket resource. A Bucket creates it; an adopted Bucket does not."""
     traits: Callable[[RecordedComponent, Mapping[str, int]], list[str]]

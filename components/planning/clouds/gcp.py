@@ -1,4 +1,4 @@
-"""How the plan reads GCP resources: standing costs, budgets, quotas, and descriptions of networks and buckets."""
+"""The plan's rules for GCP resources: standing costs, budgets, quotas, and descriptions of networks and buckets."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _own_quota(pool: RecordedPool) -> Quota | None:
 
 
 def _disk(pool: RecordedPool, yard: RecordedYard) -> RootDisk:
-    """Return the boot disk of a node, of the type in the pool's instance template."""
+    """Return the boot disk of a node. Its type is the type in the pool's instance template."""
     templates = [each for each in yard.of("gcp:compute/instanceTemplate:InstanceTemplate") if each.name == f"{pool.name}-template"]
     kinds = [disk.get("diskType") for each in templates for disk in _disks(each)]
     return root_disk(pool, str(kinds[0]) if kinds else None)

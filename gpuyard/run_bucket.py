@@ -1,4 +1,4 @@
-"""The object prefixes in a run bucket. Every cloud's roles limit writing to some of them.
+"""The object prefixes in a run bucket. Every cloud's roles allow writing only below some of these prefixes.
 
 Jobs write only below RUNS. They can only read below SUBMISSIONS and CODE, because submitters trust the objects there.
 """

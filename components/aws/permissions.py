@@ -183,7 +183,7 @@ def use_keys(buckets: Sequence[Storage], *, write: bool) -> list[Statement]:
 
 
 def pull(scope: ArnScope, image: str | None) -> list[Statement]:
-    """Return the permissions to pull three kinds of images: this account's, AWS's images in job_images.yaml, and the default image."""
+    """Return the permissions to pull this account's images, AWS's images in job_images.yaml, and the default image."""
     known = [scope.arn("ecr", "repository/*"), *_vendor_repositories(scope), *_repository(scope, image)]
     return [
         Statement(("ecr:GetAuthorizationToken",), ("*",), why="logs in to the registry"),

@@ -40,7 +40,7 @@ def label_value(text: str) -> str:
 def tag_problems(tags: Mapping[str, object]) -> list[Problem]:
     """Return the problems of tags that become labels.
 
-    `label_value` makes values legal. Nothing changes keys, because two keys could become the same.
+    `label_value` makes values legal. Keys stay unchanged, because two keys could become the same.
 
     >>> tag_problems({"owner": "ml-platform@acme.io", "expires": "2027-03-31"})
     []

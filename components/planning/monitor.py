@@ -126,7 +126,7 @@ class RecordingMonitor(mocks.MockMonitor):
             )
 
     def _check_references(self, request: resource_pb2.RegisterResourceRequest) -> None:
-        """Record a problem for each reference to a missing URN: the engine would fail, or ignore the order."""
+        """Record a problem for each reference to a missing URN: the engine would fail, or ignore the dependency."""
         named = {"parent": [request.parent], "depends_on": request.dependencies, "deleted_with": [request.deletedWith]}
         providers = [request.provider, *request.providers.values()]
         named["provider"] = [reference.rpartition("::")[0] for reference in providers if reference]

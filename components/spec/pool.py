@@ -136,8 +136,8 @@ class GpuPoolSpec(Spec):
         None,
         ge=1,
         le=100,
-        description="machines with broken hardware that may be replaced within an hour; one more sets an alarm and stops the pool, which "
-        f"then starts no machine; default {_REPLACEMENTS}",
+        description="broken machines that the service may replace within an hour; one more sets an alarm and stops the pool, which then "
+        f"starts no machines; default {_REPLACEMENTS}",
     )
 
     @property

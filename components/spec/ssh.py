@@ -35,7 +35,7 @@ def _refuse_elsewhere(ssh: SshSpec | None, info: ValidationInfo) -> SshSpec | No
     """Refuse SSH access on clouds that have another way to reach a machine."""
     cloud = cloud_of(info) or info.data.get("cloud")
     if ssh is not None and cloud in _ELSEWHERE:
-        allowed = f"cloud: azure; on {cloud}, reach machines through {_ELSEWHERE[str(cloud)]}"
+        allowed = f"cloud: azure; on {cloud} machines are reached through {_ELSEWHERE[str(cloud)]}"
         raise invalid(cloud, allowed, "remove ssh (docs/reach-a-machine.md)")
     return ssh
 

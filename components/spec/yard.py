@@ -218,7 +218,7 @@ class YardSpec(Spec):
     submitters: list[str | OpenSubmitter] = Field(
         default_factory=list,
         description="CI pipelines that may submit jobs, as GitHub token subjects such as repo:org/name:ref:refs/heads/main; default: none. "
-        "A subject with * or of pull requests needs {subject: ..., reason: ...}",
+        "A subject with * or for pull requests needs {subject: ..., reason: ...}",
     )
     secrets: Mapping[str, SecretReference] = Field(default_factory=dict, description="references to secrets by logical name; default: none")
     limits: LimitsSpec = Field(LimitsSpec(), description="limits of one job; default: no limits")

@@ -18,7 +18,7 @@ CLOUDS: Mapping[str, str] = MappingProxyType({"aws": ".aws", "azure": ".azure", 
 
 
 def stack_checks(yard: RecordedYard, config: Mapping[str, str], targets: Mapping[str, JobTarget] | None) -> Iterator[Check]:
-    """Yield the checks of every cloud of the stack. `targets`: the stack's job targets, None if it is not up."""
+    """Yield the checks of every cloud of the stack. `targets`: the stack's job targets; None: the stack is not up."""
     facts = StackFacts(yard, config, targets)
     for cloud in yard.clouds:
         if cloud in CLOUDS:

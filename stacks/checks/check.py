@@ -28,4 +28,4 @@ class StackFacts(NamedTuple):
     config: Mapping[str, str]
     """The stack's configuration: full key -> text."""
     targets: Mapping[str, JobTarget] | None
-    """The stack's job targets; None: it is not up."""
+    """The stack's job targets; None: the stack is not up."""

@@ -1,4 +1,4 @@
-"""`make live`: create a stack in a real AWS account, check it, run short jobs on its pools, destroy it, and look for leftovers.
+"""`make live`: create a stack in a real account of AWS or Azure, check it, run short jobs on its pools, destroy it, and look for leftovers.
 
 It costs money, so it prints the price and asks before it starts. GPUYARD_LIVE_STACK names the stack, which must not be up. It is destroyed
 at the end, also after a failure.
@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # started by its path, so the checkout is not on sys.path
 from gpuyard.stacks.cli.pulumi_cli import find_pulumi
 from gpuyard.training_jobs.clouds.aws import AwsClients, aws_clients
+from gpuyard.training_jobs.clouds.azure import AzureClients, azure_clients
+from tools import live_azure
 
 __all__ = ["JOBS", "LiveError", "Tools", "leftovers", "live", "main"]
 
@@ -53,6 +55,7 @@ class Tools(NamedTuple):
     """Print a question and return the answer."""
     aws: Callable[[str], AwsClients]
     """Return the clients of a region."""
+    azure: Callable[[], AzureClients]
     say: Callable[[str], None]
     key: str
     """Request key of the jobs, new for each call of `make live`."""
@@ -71,11 +74,20 @@ def live(stack: str, tools: Tools) -> None:
     except LiveError as error:
         failure = error
     _step(tools, "pulumi", "destroy", "--yes", "--stack", stack)
-    if found := leftovers(f"{plan['project']}/{stack}", tools.aws(plan["region"])):
+    if found := _left(stack, plan, tools):
         raise LiveError("\n  ".join(["left after the destroy, remove by hand:", *found]))
     if failure is not None:
         raise failure
     tools.say("every step passed, and nothing is left")
+
+
+def _left(stack: str, plan: Mapping[str, Any], tools: Tools) -> list[str]:
+    """Return the ids of the stack's resources that still cost money."""
+    tag = f"{plan['project']}/{stack}"
+    if plan["clouds"] == ["azure"]:
+        subscription = _step(tools, "pulumi", "config", "get", "azure-native:subscriptionId", "--stack", stack).strip()
+        return live_azure.leftovers(tag, subscription, tools.azure())
+    return leftovers(tag, tools.aws(plan["region"]))
 
 
 def leftovers(stack: str, aws: AwsClients) -> list[str]:
@@ -163,7 +175,7 @@ def main() -> int:
     try:
         if not stack:
             raise LiveError("GPUYARD_LIVE_STACK: not set; name a stack of a test account, such as dev-aws")
-        live(stack, Tools(_run, input, aws_clients, print, f"live-{int(time.time())}"))
+        live(stack, Tools(_run, input, aws_clients, azure_clients, print, f"live-{int(time.time())}"))
     except LiveError as error:
         print(f"make live: {error}", file=sys.stderr)
         return 1

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from gpuyard.training_jobs.spec import parse_job
+from tools import live_azure
 from tools.live import JOBS, LiveError, Tools, leftovers, live
 
-PLAN = {"project": "gpuyard", "region": "us-east-1", "resources": [{}] * 9, "money": {"full": {"low": 5, "high": 9.2}}}
+PLAN = {"project": "gpuyard", "clouds": ["aws"], "region": "us-east-1", "resources": [{}] * 9, "money": {"full": {"low": 5, "high": 9.2}}}
 TARGETS = {"l4": {"max_nodes": 2}, "l4-spot": {"max_nodes": 1}}
 KEY, GONE, BUCKET = "arn:aws:kms:us-east-1:1:key/k", "arn:aws:ec2:us-east-1:1:instance/i-1", "arn:aws:s3:::left"
 
@@ -60,7 +62,8 @@ class Commands:
 
 def tools(run: Commands, *arns: str, answer: str = "dev-aws", said: list[str] | None = None) -> Tools:
     aws: Any = FakeAws(*arns)
-    return Tools(run, lambda _: answer, lambda _: aws, (said if said is not None else []).append, "live-1")
+    azure: Any = None
+    return Tools(run, lambda _: answer, lambda _: aws, lambda: azure, (said if said is not None else []).append, "live-1")
 
 
 def test_the_steps_in_order() -> None:
@@ -104,3 +107,31 @@ def test_leftovers_are_named() -> None:
 @pytest.mark.parametrize("keys", JOBS.values(), ids=list(JOBS))
 def test_the_jobs_are_valid(keys: dict[str, Any]) -> None:
     assert parse_job({"name": "live", "launcher": "none", "timeout": "15m", **keys}).nodes == keys["nodes"]
+
+
+def test_leftovers_on_azure_are_resources_and_groups_with_the_tag() -> None:
+    """The list of resources has pages, and the next one is a URL."""
+    base = "https://management.azure.com/subscriptions/sub"
+    tag = "$filter=tagName%20eq%20%27stack%27%20and%20tagValue%20eq%20%27gpuyard/dev-azure%27"
+    pages = {
+        f"{base}/resourcegroups?api-version=2021-04-01&{tag}": {"value": [{"id": "group"}]},
+        f"{base}/resources?api-version=2021-04-01&{tag}": {"value": [{"id": "a"}], "nextLink": f"{base}/next"},
+        f"{base}/next": {"value": [{"id": "b"}]},
+    }
+    azure: Any = SimpleNamespace(call=lambda verb, url, audience: SimpleNamespace(json=lambda: pages[url]))
+    assert live_azure.leftovers("gpuyard/dev-azure", "sub", azure) == ["group", "a", "b"]
+
+
+def test_a_stack_on_azure_is_searched_in_its_subscription(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[tuple[str, str]] = []
+
+    def nothing(stack: str, subscription: str, _: Any) -> list[str]:
+        searched.append((stack, subscription))
+        return []
+
+    monkeypatch.setattr(live_azure, "leftovers", nothing)
+    monkeypatch.setitem(PLAN, "clouds", ["azure"])
+    run = Commands()
+    live("dev-azure", tools(run, answer="dev-azure"))
+    assert searched == [("gpuyard/dev-azure", "{}")]
+    assert "pulumi config get azure-native:subscriptionId --stack dev-azure" in run.lines

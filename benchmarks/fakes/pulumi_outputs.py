@@ -123,7 +123,8 @@ def _aws(args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
     name = args.inputs.get("name", own)
     rows = {"Bucket": f"s3:::{args.inputs.get('bucket', own)}", "LogGroup": f"logs:{AWS_REGION}:{AWS_ACCOUNT}:log-group:{name}"}
     tail = rows.get(kind, f"{service}:{AWS_REGION}:{AWS_ACCOUNT}:{kind.lower()}/{own}")
-    return own, {"arn": f"arn:{AWS_PARTITION}:{tail}", "name": own, "bucket": own, "latestVersion": 1, "prefixListId": f"pl-{own}"}
+    known = {"arn": f"arn:{AWS_PARTITION}:{tail}", "name": own, "bucket": own, "latestVersion": 1, "prefixListId": f"pl-{own}"}
+    return own, {**known, "ecsClusterArn": f"arn:{AWS_PARTITION}:ecs:{AWS_REGION}:{AWS_ACCOUNT}:cluster/{own}"}
 
 
 def _gcp(args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:

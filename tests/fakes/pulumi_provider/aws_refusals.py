@@ -59,6 +59,11 @@ def _groups_beside_cards(inputs: Inputs, _: Find) -> bool:
     return bool(_cards(inputs)) and bool(inputs.get("vpcSecurityGroupIds") or inputs.get("securityGroupNames"))
 
 
+def _timeout_out_of_range(inputs: Inputs, _: Find) -> bool:
+    minutes = (inputs.get("updatePolicy") or {}).get("jobExecutionTimeoutMinutes")
+    return minutes is not None and not 1 <= minutes <= 360
+
+
 def _share_out_of_range(inputs: Inputs, _: Find) -> bool:
     shares = (inputs.get("fairSharePolicy") or {}).get("shareDistributions") or []
     names = [str(share["shareIdentifier"]) for share in shares]
@@ -111,6 +116,13 @@ RULES = (
         _groups_beside_cards,
         "When a network interface is provided, the security groups must be a part of it",
         "github.com/hashicorp/terraform-provider-aws/issues/4570, the service's message",
+        "2026-12-01",
+    ),
+    Rule(
+        ENVIRONMENT,
+        _timeout_out_of_range,
+        "expected update_policy.job_execution_timeout_minutes to be in the range (1 - 360)",
+        "github.com/hashicorp/terraform-provider-aws/issues/48709: the provider refuses what Batch accepts",
         "2026-12-01",
     ),
     Rule(

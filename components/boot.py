@@ -46,7 +46,7 @@ class Boot:
 
 
 def boot_script(boot: Boot) -> str:
-    """Return the script: its settings, then boot.sh. It runs once, as root, at the first boot."""
+    """Return the script: its settings, then boot.sh. It runs as root at the first boot, on Google Cloud at every boot."""
     settings = {
         "GPUS": boot.gpus,
         "FAST_NICS": boot.fast_nics,

@@ -1,4 +1,4 @@
-# Runs once, at the first boot of a machine: checks its health, puts containers on the local disks, configures their logs.
+# Runs at the first boot of a machine, on Google Cloud at every boot: checks its health, puts containers on the local disks, configures their logs.
 # boot.py writes the settings above this line and documents them. A machine with broken hardware shuts itself down, and another takes its
 # place. A machine with a broken image stays, without jobs, because every machine in its place would be broken too, and cost money.
 set -uo pipefail
@@ -140,6 +140,11 @@ start_agent() {
   if systemctl cat ecs.service >/dev/null 2>&1; then systemctl start --no-block ecs.service || keep_drained "the ECS agent cannot be started"; fi
 }
 
+are_set_up() { # $1: exit status of set_up_scratch. A later boot must not stop the containers that docker has started again
+  if [ "$1" -eq 0 ]; then mountpoint -q "$ROOT/var/lib/docker" || return 1; fi
+  [ -z "$LOG_DRIVER" ] || grep -qs "\"log-driver\": \"$LOG_DRIVER\"" "$ROOT/etc/docker/daemon.json"
+}
+
 set_up_containers() { # $1: exit status of set_up_scratch; 0 puts the containers at /scratch
   local name waits=0
   if ! command -v docker >/dev/null; then
@@ -148,12 +153,18 @@ set_up_containers() { # $1: exit status of set_up_scratch; 0 puts the containers
     return
   fi
   command -v nvidia-ctk >/dev/null || command -v nvidia-container-cli >/dev/null || keep_drained "no NVIDIA container toolkit in this image"
+  if [ -e "$ROOT/etc/gpuyard-containers" ] && are_set_up "$1"; then
+    say "containers are set up since an earlier boot"
+    start_agent
+    return
+  fi
   if docker_waits; then waits=1; else systemctl stop docker.socket docker containerd 2>/dev/null || true; fi
   if [ "$1" -eq 0 ]; then
     for name in docker containerd; do bind "$SCRATCH/$name" "$ROOT/var/lib/$name"; done
   fi
   if [ -n "$LOG_DRIVER" ]; then ship_output; fi
   [ "$waits" -eq 1 ] || systemctl start containerd docker || keep_drained "docker does not start"
+  touch "$ROOT/etc/gpuyard-containers"
   start_agent
 }
 

@@ -19,6 +19,7 @@ from .roles import ACT_AS, FEDERATED
 __all__ = ["make_submitter", "members", "pool_id", "token_condition", "token_condition_problems"]
 
 _DIGEST = 16
+_SUBJECT_LIMIT = 127  # bytes of google.subject: cloud.google.com/iam/docs/workload-identity-federation, read on 2026-12-01
 _CONDITION_LIMIT = 4096  # characters: cloud.google.com/iam/docs/reference/rest/v1/projects.locations.workloadIdentityPools.providers
 
 
@@ -96,13 +97,19 @@ def token_condition(subjects: Sequence[str]) -> str:
 
 
 def token_condition_problems(subjects: Sequence[str]) -> list[Problem]:
-    """Return a problem if the token condition of these subjects is longer than Google accepts."""
+    """Return the problems of subjects whose tokens, or whose token condition, are longer than Google accepts."""
+    shorter = "shorten the name of the branch or environment, or end the subject in *"
+    long = [
+        Problem(f"submitters.{index}", "Google refuses tokens with this subject", f"{size} bytes", f"at most {_SUBJECT_LIMIT}", shorter)
+        for index, size in enumerate(len(subject.encode()) for subject in subjects)
+        if size > _SUBJECT_LIMIT
+    ]
     length = len(token_condition(subjects))
     if length <= _CONDITION_LIMIT:
-        return []
+        return long
     what, got = f"together they make a token condition of {length} characters", f"{len(subjects)} subjects"
     fix = "replace several subjects by one with * at its end, such as repo:ORG/REPOSITORY:*"
-    return [Problem("submitters", what, got, f"a condition of at most {_CONDITION_LIMIT} characters", fix)]
+    return [*long, Problem("submitters", what, got, f"a condition of at most {_CONDITION_LIMIT} characters", fix)]
 
 
 def members(subjects: Sequence[str]) -> list[tuple[str, str]]:

@@ -46,7 +46,8 @@ def test_a_token_condition_accepts_only_the_subjects(org: str, repository: str, 
 
 @pytest.mark.parametrize("subjects", [(SUBJECT,), (TAGGED,), (SUBJECT, TAGGED)])
 def test_only_the_subjects_become_the_submitter(record: Any, subjects: tuple[str, ...]) -> None:
-    recorded = record(lambda: declare(submitters=subjects))
+    given = tuple({"subject": each, "reason": "tags are made by a release"} if each.endswith("*") else each for each in subjects)
+    recorded = record(lambda: declare(submitters=given))
     provider = recorded.inputs(PROVIDER, "train-pipelines-github")
     assert provider["attributeCondition"] == token_condition(subjects)
     assert provider["oidc"] == {"issuerUri": "https://token.actions.githubusercontent.com"}
@@ -68,6 +69,14 @@ def test_too_many_subjects_are_refused() -> None:
     assert token_condition_problems(many[:50]) == []
     text = str(*token_condition_problems(many))
     assert text.startswith("submitters: together they make a token condition of")
+
+
+def test_a_subject_that_google_cannot_map_is_refused() -> None:
+    """google.subject has at most 127 bytes, so Google would refuse every submission with a longer one."""
+    long = "repo:acme/nlp-train:ref:refs/heads/" + "x" * (127 - 35)
+    assert token_condition_problems([SUBJECT, long]) == []
+    [problem] = token_condition_problems([SUBJECT, long + "x"])
+    assert str(problem).startswith("submitters.1: Google refuses tokens with this subject, got 128 bytes, allowed: at most 127")
 
 
 def test_the_member_of_an_open_ended_subject_is_its_repository() -> None:

@@ -138,9 +138,10 @@ class RunHandle:
         service = ServiceStatus(State.PENDING, detail="submitted")
         return build_status(NoDocuments(self.journal.url), self.record, self.target, service, self.clock())
 
-    def unknown_status(self, detail: str) -> RunStatus:
-        """Return the status UNKNOWN, with data from the record. `detail`: why the service cannot be queried."""
-        return build_status(self.journal, self.record, self.target, ServiceStatus(State.UNKNOWN, detail=detail), self.clock())
+    def unread_status(self, detail: str) -> RunStatus:
+        """Return a status from the record alone: its end, or UNKNOWN. `detail`: why the service or the bucket cannot be read."""
+        found = replace(recorded_status(self.record.last.ended), detail=detail)
+        return build_status(NoDocuments(self.journal.url), self.record, self.target, found, self.clock())
 
     def start(self) -> bool:
         """Submit the newest submission to the service and record its id.

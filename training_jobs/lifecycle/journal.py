@@ -20,7 +20,7 @@ from ..errors import NotFoundError, UsageError
 from ..run_layout import MOST_CLAIMS, attempt_numbers, attempts_path, code_path, is_run_id, record_path, records_path, run_path
 from ..spec import RECORDED, JobSpec
 from ..state import Reason, State
-from ..store import ExistsError, OnLeftOut, UnreadableError, open_store
+from ..store import ExistsError, OnLeftOut, open_store
 
 __all__ = ["VERSION", "Journal", "RunRecord", "Submission", "SubmissionEnd"]
 
@@ -166,7 +166,7 @@ class Journal:
         """Return a JSON object that a node wrote below the run's folder. None if it is missing, incomplete or too large."""
         try:
             found = self._store.read(f"{run_path(run_id)}/{path}", MAX_BYTES)
-        except UnreadableError:
+        except UsageError:  # UnreadableError, and what a file system refuses, such as a loop of links
             return None
         return None if found is None else parse_document(found[0])
 
@@ -178,7 +178,7 @@ class Journal:
         """Return whether the run's folder contains any object."""
         try:
             return bool(self._store.names(run_path(run_id), MOST_CLAIMS))
-        except UnreadableError:
+        except UsageError:
             return True
 
     def store_code(self, sha256: str, data: bytes) -> str:

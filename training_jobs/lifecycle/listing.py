@@ -75,4 +75,4 @@ def _status(handle: RunHandle, on_damaged: _OnDamaged) -> RunStatus:
         return handle.status()
     except GpuyardError as error:
         on_damaged(f"{handle.record.run_id}: {error}")
-        return handle.unknown_status(str(error))
+        return handle.unread_status(str(error))

@@ -9,7 +9,7 @@ from typing import Annotated, Protocol, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
-from ..store import UnreadableError
+from ..errors import UsageError
 
 __all__ = [
     "Claim",
@@ -137,7 +137,7 @@ def readable_claims(documents: NodeDocuments, run_id: str) -> tuple[list[int], s
     """Return the attempt numbers that nodes claimed. If the folder cannot be listed, return none and the reason as text."""
     try:
         return documents.claims(run_id), None
-    except UnreadableError as error:
+    except UsageError as error:
         return [], f"attempts are not shown: {error}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -161,6 +162,28 @@ def test_a_folder_of_too_many_attempts_is_named_and_hides_no_run(bucket: Bucket,
     found = bucket.list_and_print()
     assert found[BAD].detail == f"attempts are not shown: {bucket.run}/attempts/ was not listed: more than 5 objects"
     assert [(attempt.attempt, attempt.detail) for attempt in found[BAD].attempts] == [(1, found[BAD].detail)]  # what `status` prints
+    assert found[GOOD].state is State.FAILED
+
+
+@pytest.mark.parametrize("folder", ["", "attempts", "output", "output/attempt-1"])
+def test_a_loop_of_links_in_place_of_a_folder_hides_nothing(bucket: Bucket, folder: str) -> None:
+    shutil.rmtree(bucket.run / folder)
+    (bucket.run / folder).symlink_to(bucket.run / folder)
+    found = bucket.list_and_print()
+    assert (found[BAD].state, found[BAD].reason, found[GOOD].state) == (State.FAILED, Reason.USER_ERROR, State.FAILED)
+
+
+def test_a_folder_without_permission_hides_no_run(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = LocalStore.names
+
+    def refuse(store: LocalStore, folder: str, most: int | None = None) -> list[str]:
+        if BAD in folder:
+            raise AuthError("cannot read: Permission denied")
+        return names(store, folder, most)
+
+    monkeypatch.setattr(LocalStore, "names", refuse)
+    found = bucket.list_and_print()
+    assert (found[BAD].state, found[BAD].detail) == (State.FAILED, "cannot read: Permission denied")
     assert found[GOOD].state is State.FAILED
 
 

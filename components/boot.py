@@ -26,7 +26,7 @@ class Boot:
     nic_driver: str = ""
     """Kernel module of the fast network, such as efa."""
     nic_link: str = ""
-    """Link layer of the fast network cards, such as InfiniBand, where another card has the same driver. Default: not checked."""
+    """Link layer of the fast network cards, such as InfiniBand, if other cards have the same driver. Default: no check."""
     disks: str = ""
     """Path pattern of the local disks in /dev/disk/by-id. They become one disk, mounted at /scratch. Default: no local disks."""
     image_mount: str = ""

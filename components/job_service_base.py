@@ -183,8 +183,8 @@ class ContainerJobServiceBase(JobServiceBase[_PoolT, _BucketT]):
     ) -> None:
         """Make the job service. `writes`: exactly one bucket, the run bucket, with journal, code, checkpoints and results.
 
-        `submitters`: subjects of GitHub's OIDC tokens, one with `*` or of pull requests with its reason. `image`: container image by
-        digest, for jobs that name none.
+        `submitters`: subjects of GitHub's OIDC tokens; a subject with `*` or for pull requests needs a reason. `image`: container image by
+        digest, for jobs that name no image.
         """
         self._build(name, JobInputs(pools, writes, reads, submitters, secrets, limits, image), tags, opts)
 
@@ -213,7 +213,7 @@ class KeyedJobServiceBase(JobServiceBase[_PoolT, _BucketT], Generic[_PoolT, _Buc
     ) -> None:
         """Make the job service. `writes`: exactly one bucket, the run bucket, with journal, code, checkpoints and results.
 
-        `submitters`: subjects of GitHub's OIDC tokens, one with `*` or of pull requests with its reason. `image`: container image by
+        `submitters`: subjects of GitHub's OIDC tokens; a subject with `*` or for pull requests needs a reason. `image`: container image by
         digest, for jobs that name no image. `key`: encrypts the logs of jobs (default: a new key).
         """
         self._key = key

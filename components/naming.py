@@ -28,7 +28,7 @@ def directory_name(name: str) -> str:
 
 
 def shorten(text: str, identity: str, limit: int) -> str:
-    """Return `text` cut to `limit` characters. It ends in a digest of `identity`, so that different identities get different names."""
+    """Return `text` cut to `limit` characters. A digest of `identity` at its end keeps the names of different identities apart."""
     digest = hashlib.sha256(identity.encode()).hexdigest()[:_DIGEST]
     return f"{text[: limit - _DIGEST - 1].rstrip('-') or 'x'}-{digest}"
 

@@ -188,7 +188,7 @@ def _across_buckets(raw: PlainMapping) -> list[Problem]:
         for name, entry in entries.items()
         for field, text in (
             ("on_destroy", "`pulumi destroy` keeps every existing bucket"),
-            ("access_logs", "`pulumi up` changes no existing bucket"),
+            ("access_logs", "`pulumi up` never changes an existing bucket"),
         )
         if entry.get("existing") is not None and field in entry
     ]

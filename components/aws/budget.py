@@ -21,7 +21,7 @@ _MAX_ALERTS = 9  # a budget has at most ten notifications, and the forecast uses
 
 
 class Budget(AwsComponent):
-    """A monthly budget. The owner gets mail when the cost exceeds a percentage of it, or when AWS forecasts a higher cost than the budget.
+    """A monthly budget. The owner gets mail when the cost exceeds a percentage of it, or when AWS forecasts more than 100 %.
 
     A budget stops no machine, and its figures are some hours old. Pools stop at `expires`. The budget counts the cost of every resource
     with the tag `stack`. First activate `stack` as a cost allocation tag in the account that pays (Billing and Cost Management, Cost

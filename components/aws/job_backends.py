@@ -136,7 +136,7 @@ def _identity(parent: AwsComponent, suffix: str, service: str, statements: pulum
 
 
 def _scheduling_policy(parent: AwsComponent, shares: Mapping[str, int]) -> pulumi.Output[str]:
-    """Make the policy that divides the machines between teams. In Batch a lower weight factor gives a team more."""
+    """Make the policy that divides the machines between teams. In Batch, a lower weight factor gives a team more machines."""
     policy = aws.batch.SchedulingPolicy(
         parent.child_name("shares"),
         fair_share_policy={

@@ -95,9 +95,9 @@ def lifecycle(container: str, versions: bool) -> list[dict[str, object]]:
     """Return the lifecycle rules of a data bucket. No rule deletes a current blob, so none can delete the last good checkpoint.
 
     The trainer deletes an old checkpoint only after a newer one is committed, and each attempt uses blob names of its own. Older versions
-    are deleted after 1 day below gpuyard/runs/, where checkpoints are large, and after 30 days elsewhere. So a dropped checkpoint is
-    billed for two days: one as a version, one soft-deleted. Azure itself deletes uncommitted blocks after a week. Without `versions` the
-    rules delete only old snapshots.
+    are deleted after 1 day below gpuyard/runs/, where checkpoints are large, and after 30 days elsewhere. Azure therefore bills a deleted
+    checkpoint for two more days: a day as a version, a day as a soft-deleted blob. Azure itself deletes uncommitted blocks after a week.
+    Without `versions` the rules delete only old snapshots.
     """
     kind = "version" if versions else "snapshot"
     return [

@@ -22,8 +22,7 @@ _MOST = 4  # Azure takes five notifications of a budget; the forecast is one
 
 
 class Budget(AzureComponent):
-    """A monthly budget. The owner gets mail when the cost exceeds a percentage of it, or when Azure forecasts a higher cost than the
-    budget.
+    """A monthly budget. The owner gets mail when the cost exceeds a percentage of it, or when Azure forecasts more than 100 %.
 
     A budget stops no machine, and its figures are some hours old. Pools stop at `expires`. The budget counts the cost of every resource
     with the tag `stack` in the subscription, or of one resource group.

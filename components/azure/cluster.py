@@ -37,7 +37,7 @@ def make_cluster(
 ) -> ml.Compute:
     """Make a cluster without public addresses, passwords or keys. It has `min_nodes` nodes while there is no job.
 
-    Jobs have the pool's identity. `before`: what must exist first, outbound rules and another cluster.
+    Jobs have the pool's identity. `before`: resources that must exist first (outbound rules, another cluster).
     """
     ml = az.machinelearningservices
     scale = ml.ScaleSettingsArgs(

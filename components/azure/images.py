@@ -47,7 +47,7 @@ def image_reference(image: str) -> dict[str, str]:
 
 
 def is_managed_image(image: object) -> bool:
-    """Return whether the value is the id of a managed image, which has no generation for Trusted Launch."""
+    """Return whether the value is the id of a managed image. Such an image cannot start with Trusted Launch."""
     return isinstance(image, str) and bool(_ID.fullmatch(image)) and "/galleries/" not in image.lower()
 
 

@@ -182,7 +182,7 @@ class JobService(JobServiceBase[GpuPool, Bucket], AzureComponent):
         pools: Sequence[GpuPool],
         rules: Sequence[ml.ManagedNetworkSettingsRule],
     ) -> dict[str, ml.Compute]:
-        """Make the clusters after the outbound rules, one after another: Azure provisions the managed network before the first one."""
+        """Make the clusters after the outbound rules, one after another: Azure provisions the managed network before the first cluster."""
         clusters: dict[str, ml.Compute] = {}
         for pool in pools:
             clusters[pool.logical_name] = make_cluster(self, pool, workspace, [*rules, *list(clusters.values())[-1:]])

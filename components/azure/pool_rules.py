@@ -69,7 +69,9 @@ def _machine_problems(raw: PlainMapping, orchestration: str) -> list[Problem]:
         problems.append(Problem("image", what, "nothing", "the id of your own image", "set image"))
     if spec.service == "vms" and is_managed_image(raw.get("image")) and has_trusted_launch(row):
         what, allowed = "a managed image cannot start with Trusted Launch", "a version of a gallery's image, or a marketplace image"
-        problems.append(Problem("image", what, show(raw["image"]), allowed, "copy it into a gallery with security type TrustedLaunch"))
+        problems.append(
+            Problem("image", what, show(raw["image"]), allowed, "copy the image into a gallery with security type TrustedLaunch")
+        )
     return problems
 
 

@@ -25,9 +25,9 @@ _RECOVERABLE_S = 604_800
 class Bucket(NamespacedBucketBase[EncryptionKey], GcpComponent):
     """A bucket in the provider's region: uniform access, no public access, encrypted with a key.
 
-    Cloud Audit Logs name the identity behind each change of the bucket, and behind each read and write of an object once Data Access
-    logs are on for Cloud Storage in the project. With `access_logs`, Cloud Storage's own logs go to a second bucket. This needs a grant to
-    a group of Google's, which organisations with restricted domains refuse (iam.allowedPolicyMemberDomains, on by default since May 2024).
+    Cloud Audit Logs record who changed the bucket. If the project has Data Access logs for Cloud Storage, they also record who read or
+    wrote each object. With `access_logs`, Cloud Storage's own logs go to a second bucket. This needs a grant to a Google group.
+    Organisations with restricted domains refuse the grant (iam.allowedPolicyMemberDomains, on by default since May 2024).
 
     Noncurrent versions of objects are kept for some days (bucket_rules.py has the numbers). Current objects never expire. In a hierarchical
     namespace, folders are renamed in one step and the bucket starts with eight times the request rate, but Google keeps no versions. Soft
@@ -65,7 +65,7 @@ class Bucket(NamespacedBucketBase[EncryptionKey], GcpComponent):
         self._expose(after(data.name, logged), key.id)
 
     def _log_bucket(self, where: ProjectLookup, key: EncryptionKey, deletes: bool) -> tuple[PlainDict, list[pulumi.Output[str]]]:
-        """Make the bucket of the access logs. Returns the data bucket's arguments for it, and ids that are known once Google can write."""
+        """Make the bucket for access logs. Return the data bucket's logging arguments, and the ids that the data bucket must wait for."""
         logs = self._private_bucket("access-logs", where.region, key, deletes, recoverable_s=0, lifecycle_rules=log_lifecycle())
         writer = storage.BucketIAMMember(
             self.child_name("access-logs-writer"),

@@ -19,8 +19,7 @@ __all__ = ["Budget", "budget_problems"]
 
 
 class Budget(GcpComponent):
-    """A monthly budget. The owner gets mail when the cost exceeds a percentage of it, or when Google forecasts a higher cost than the
-    budget.
+    """A monthly budget. The owner gets mail when the cost exceeds a percentage of it, or when Google forecasts more than 100 %.
 
     A budget stops no machine, and its figures are some hours old. Pools stop at `expires`. The budget counts the cost of everything with
     the label `gpuyard_stack`: the yard's resources and its jobs. The project needs a billing account and the Cloud Billing API. The user

@@ -151,9 +151,9 @@ def _instance_template(
 ) -> compute.InstanceTemplate:
     """Make the template. A template cannot be changed in place: Pulumi makes a new one first, then the group uses it.
 
-    Google refuses to delete a template while machines made from it run, also after the group has a newer one, so `pulumi up` and
-    `destroy` leave old templates, which cost nothing: github.com/hashicorp/terraform-provider-google/issues/10365 (2026-12-01).
-    The labels omit `expires`: a new date would make a new template and replace machines.
+    Google refuses to delete a template while its machines run. Therefore `pulumi up` and `destroy` keep old templates, which cost nothing:
+    github.com/hashicorp/terraform-provider-google/issues/10365 (2026-12-01). The labels omit `expires`: a new date would make a new
+    template and replace machines.
     """
     labels = {key: value for key, value in pool.gcp_labels("node").items() if key != "expires"}
     disk = {

@@ -41,7 +41,7 @@ def vertex_target(
 ) -> dict[str, object]:
     """Return the job target of a `vertex` pool.
 
-    A job on a persistent resource must name the resource's own key, or none if it has none: Vertex AI refuses any other.
+    A job on a persistent resource must name the resource's own key, or no key if the resource has none.
     cloud.google.com/vertex-ai/docs/general/cmek (2026-12-01)
     """
     row = spec.row("gcp")

@@ -11,7 +11,7 @@ from ..catalogue import Machine
 __all__ = ["IMAGE_PROJECT", "RULE_LOGS", "MachineFamily", "fabric_of", "family", "image_family"]
 
 RULE_LOGS: Mapping[str, str] = MappingProxyType({"metadata": "EXCLUDE_ALL_METADATA"})
-"""Logs of firewall rules: addresses and ports of each connection, without the metadata of machines, which is most of a record's size."""
+"""Logs of firewall rules: addresses and ports of each connection, without the machines' metadata, which would be most of each record."""
 IMAGE_PROJECT = "ubuntu-os-accelerator-images"
 """Google's project with the images of `image_family`."""
 

@@ -19,7 +19,7 @@ __all__ = ["standing_dates", "standing_lines"]
 
 
 class _Priced(NamedTuple):
-    """Resources of one kind in one region that always cost money, with their price."""
+    """Resources of one kind in one region that are billed even when no job runs, with their price."""
 
     cloud: str
     region: str | None

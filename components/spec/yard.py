@@ -97,8 +97,8 @@ class BucketSpec(Spec):
 
     access_logs: bool = Field(
         False,
-        description="gcp: true also writes Cloud Storage's access logs to a second bucket, for which organisations with restricted "
-        "domains refuse the grant; default false",
+        description="gcp: true also writes Cloud Storage's access logs to a second bucket; an organisation policy can refuse the grant "
+        "for it; default false",
     )
 
     @field_validator("access_logs")
@@ -147,7 +147,7 @@ def _team(value: str) -> str:
 
 
 Shares = Annotated[Mapping[Annotated[str, AfterValidator(_team)], Annotated[int, Field(ge=1, le=1000)]], Field(max_length=_MOST_TEAMS)]
-"""Team -> its share of the machines, compared with the other teams'."""
+"""Team -> its share of the machines, relative to the shares of other teams."""
 Event = Literal["failed", "stopped", "idle", "blocked"]
 
 

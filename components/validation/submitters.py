@@ -13,7 +13,7 @@ from ..spec import OpenSubmitter
 __all__ = ["ISSUER", "SUBJECT_FORM", "Submitter", "open_subject_problems", "subject_problems", "subjects_of", "submitter_problems"]
 
 Submitter = str | OpenSubmitter | Mapping[str, str]
-"""A subject, or for one that admits code which nobody has reviewed an OpenSubmitter or a mapping that becomes one."""
+"""A subject. A subject that admits unreviewed code must be an OpenSubmitter, or a mapping with its keys."""
 
 ISSUER = "token.actions.githubusercontent.com"
 _SUBJECT = re.compile(r"repo:[^/:*?\s]+/[^/:*?\s]+:[^*?\s]*\*?")

@@ -112,7 +112,7 @@ def _encryption_at_host(facts: StackFacts, account: _Account) -> Check | None:
 
 
 def _quota(need: Need, location: str, account: _Account) -> Check:
-    """Compare a family's limit with the need. Azure ML has limits of its own, whose names begin with the family's."""
+    """Compare a family's limit with the need. Azure ML has its own limits. Their names begin with the family's name."""
     clusters = need.name.startswith("azureml")
     service, version = ("Microsoft.MachineLearningServices", "2024-04-01") if clusters else ("Microsoft.Compute", "2024-07-01")
     usages = account.get(f"/providers/{service}/locations/{location}/usages", version)["value"]
@@ -140,6 +140,6 @@ def _vault(name: str, account: _Account) -> Check:
 
 
 def _vaults(facts: StackFacts) -> list[str]:
-    """Return the names that are known before `pulumi up`: those in an existing resource group."""
+    """Return the names of vaults that a plan knows: vaults in an existing resource group."""
     found = (vault.inputs.get("vaultName") for vault in facts.yard.of("azure-native:keyvault:Vault"))
     return sorted({name for name in found if isinstance(name, str)})

@@ -1,4 +1,4 @@
-"""Checks of a stack that are the same on every cloud: what to ask for, and whether targets.json is the stack's."""
+"""Checks of a stack that are the same on every cloud: quotas to request, and targets.json."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["adopted", "images", "quotas_to_request", "run_checks", "targets_chec
 
 
 def run_checks(rows: Iterable[tuple[str, Callable[[], Check | None]]]) -> Iterator[Check]:
-    """Run each check, named by its row. A call that the cloud refuses is a failed check, so that the others still run."""
+    """Run each check. If the cloud refuses a call, this check fails and the other checks still run."""
     for name, check in rows:
         try:
             found = check()
@@ -35,7 +35,7 @@ def quotas_to_request(facts: StackFacts, region: str) -> list[Need]:
 
 
 def targets_check(facts: StackFacts, fix: str | None = None) -> Check:
-    """Return whether targets.json in the run bucket is the stack's. `fix`: the command that writes it, default `pulumi up`."""
+    """Return whether targets.json in the run bucket has the stack's targets. `fix`: the command that writes it, default `pulumi up`."""
     if not facts.targets:
         return Check("targets.json", True, "the stack is not up" if facts.targets is None else "no pool takes jobs", None)
     first = next(iter(facts.targets.values()))

@@ -110,7 +110,7 @@ def _quota(need: Need, project: str, google: GcpClients) -> Check:
 
 
 def _limit(info: PlainDict, need: Need) -> int | None:
-    """Return the limit of the need's region and GPU family; None if the quota has no such row. -1 is no limit."""
+    """Return the limit of the need's region and GPU family; None if the quota has no such row. -1 means no limit."""
     family = need.name.removeprefix("gpu_family ") if need.name.startswith("gpu_family ") else None
     rows: list[PlainDict] = info.get("dimensionsInfos", [])
     for row in rows:

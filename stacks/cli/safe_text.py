@@ -53,7 +53,7 @@ def escaped(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return a text, such as a file name, as one line: its line breaks are escaped too."""
+    """Return a text, such as a file name, as one line. Escape line breaks too."""
     return escaped(_LINE_BREAK.sub(_code, text))
 
 

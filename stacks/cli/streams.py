@@ -63,7 +63,7 @@ class _Guarded:
         return _Guarded(self._stream, required=self._required, escape=False)
 
     def flush(self) -> None:
-        """Flush the stream. A stream that is closed has nothing to flush."""
+        """Flush the stream. A closed stream has nothing to flush."""
         with self._failures():
             if self._stream is not None:
                 self._stream.flush()

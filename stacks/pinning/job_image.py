@@ -90,7 +90,7 @@ def _artifact_registry(tagged: re.Match[str]) -> str:
 
 
 def _azure_registry(tagged: re.Match[str]) -> str:
-    """Exchange an Entra token for one of the registry, which takes no other, and look the tag up.
+    """Return the tag's digest. Exchange an Entra token for a token of the registry, because the registry accepts no other.
 
     Source: github.com/Azure/acr/blob/main/docs/AAD-OAuth.md.
     """

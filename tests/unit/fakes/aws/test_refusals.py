@@ -36,7 +36,10 @@ def shares(**factors: float) -> list[str]:
         (template(CARD, {**SECOND, "associatePublicIpAddress": "false"}), "EFA-only"),
         (template({**CARD, "interfaceType": "efa-only"}), "first interface"),
         (template(CARD, CARD), "device index"),
-        (refusals(ENVIRONMENT, {"computeResources": GROUPS, "updatePolicy": {"jobExecutionTimeoutMinutes": 7200}}, {}.get), "1 - 360"),
+        (
+            refusals(ENVIRONMENT, {"computeResources": GROUPS, "updatePolicy": {"jobExecutionTimeoutMinutes": 7200}}, lambda _: None),
+            "1 - 360",
+        ),
         (shares(a_team=1), "letters and digits"),
         (shares(team=0.00001), "weight factor"),
         (change_refusals(QUEUE, {}, {"schedulingPolicyArn": "arn:s"}), "cannot be added"),

@@ -32,7 +32,7 @@ from .private_access import (
     networks_of,
 )
 from .registry import make_registry
-from .roles import BLOB_READER, BLOB_WRITER, ML_SUBMITTER, REGISTRY_PULL, Grant
+from .roles import ARTIFACTS_WRITER, BLOB_READER, BLOB_WRITER, ML_SUBMITTER, REGISTRY_PULL, Grant
 from .subjects import exact_subject_problems
 from .workspace import ISOLATION, Isolation, MlWorkspace, make_workspace, needs_own_outbound_rules
 
@@ -121,6 +121,9 @@ class JobService(JobServiceBase[GpuPool, Bucket], AzureComponent):
         self._add_private_endpoints(pools, run, reads, images, made)
         self.targets = pulumi.Output.from_input({})
         if made is not None:
+            for pool in clustered:
+                artifacts = Grant(f"{pool.logical_name}-writes-artifacts", ARTIFACTS_WRITER, made.storage.id)
+                assign(self, artifacts, pool.identity.principal_id)
             rules = self._add_outbound_rules(made, isolation, run, reads, images)
             clusters = self._make_clusters(made.workspace, clustered, rules)
             self.targets = self._targets(made.workspace, clustered, clusters, run, reads)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pulumi
 
 __all__ = [
+    "ARTIFACTS_WRITER",
     "BLOB_READER",
     "BLOB_WRITER",
     "CONNECTION_APPROVER",
@@ -42,6 +43,11 @@ BLOB_WRITER = Role(
     "ba92f5b4-2d11-453d-a403-e96b0029c9fe",
     "on one container, only below their folders: jobs write checkpoints and results, submitters write code and run records",
 )
+ARTIFACTS_WRITER = Role(
+    BLOB_WRITER.name,
+    BLOB_WRITER.guid,
+    "on the storage account of one workspace: jobs write MLflow artifacts and registered models. The account has those of all pools' jobs",
+)
 BLOB_READER = Role("Storage Blob Data Reader", "2a2b9908-6ea1-4ae2-8e65-a410df84e7d1", "on one container: jobs read data")
 CRYPTO_USER = Role(
     "Key Vault Crypto Service Encryption User",
@@ -65,7 +71,7 @@ CONNECTION_APPROVER = Role(
     "on one storage account or registry: the workspace connects its managed network to it",
 )
 REGISTRY_PULL = Role("AcrPull", "7f951dda-4ed3-4680-a7ca-43fe172d538d", "on one registry: nodes pull the images of jobs")
-ROLES = (BLOB_WRITER, BLOB_READER, CRYPTO_USER, ML_SUBMITTER, ML_CLOSER, CONNECTION_APPROVER, REGISTRY_PULL)
+ROLES = (BLOB_WRITER, ARTIFACTS_WRITER, BLOB_READER, CRYPTO_USER, ML_SUBMITTER, ML_CLOSER, CONNECTION_APPROVER, REGISTRY_PULL)
 
 
 class Grant(NamedTuple):

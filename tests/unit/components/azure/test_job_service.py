@@ -49,6 +49,7 @@ def test_tokens_and_child_names_do_not_change(record: Any, preview: bool) -> Non
         "RoleAssignment train-may-close",
         "RoleAssignment train-may-connect-runs",
         "RoleAssignment train-may-h100-reads-data",
+        "RoleAssignment train-may-h100-writes-artifacts",
         "RoleAssignment train-may-h100-writes-runs",
         "RoleAssignment train-may-lab-reads-data",
         "RoleAssignment train-may-lab-writes-runs",
@@ -92,10 +93,12 @@ def test_every_identity_has_single_roles_on_single_resources(record: Any) -> Non
     node, lab, submitter = "h100-node-identity-principal", "lab-node-identity-principal", "train-submitter-identity-principal"
     account = recorded.inputs(token("storage:BlobContainer"), "runs-container")["accountName"]
     workspace = recorded.inputs(WORKSPACE, "train-workspace")["workspaceName"]
+    storage = recorded.inputs(token("storage:StorageAccount"), "train-workspace-storage")["accountName"]
     assert roles(recorded) == {
         "train-may-close": ("AzureML Compute Operator", workspace, "train-end-principal"),
         "train-may-connect-runs": ("Azure AI Enterprise Network Connection Approver", account, "train-workspace-principal"),
         "train-may-h100-reads-data": ("Storage Blob Data Reader", "nlp", node),
+        "train-may-h100-writes-artifacts": ("Storage Blob Data Contributor", storage, node),
         "train-may-h100-writes-runs": ("Storage Blob Data Contributor", "runs", node),
         "train-may-lab-reads-data": ("Storage Blob Data Reader", "nlp", lab),
         "train-may-lab-writes-runs": ("Storage Blob Data Contributor", "runs", lab),

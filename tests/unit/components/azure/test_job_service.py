@@ -207,7 +207,7 @@ def jobs(**more: Any) -> Any:
     [
         (
             jobs(submitters=[{"subject": "repo:a/b:*", "reason": "all branches are protected"}]),
-            ["JobService train: 1 problem", "submitters.0: Azure compares subjects literally and expands no *, got 'repo:a/b:*'"],
+            ["JobService train: 1 problem", "submitters.0: Azure compares subjects exactly and expands no *, got 'repo:a/b:*'"],
         ),
         (
             jobs(isolation="none", registry_id="acr"),

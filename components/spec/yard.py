@@ -158,8 +158,8 @@ class NotifySpec(Spec):
     on: list[Event] = Field(
         default_factory=lambda: list[Event](("failed", "stopped", "blocked")),
         min_length=1,
-        description="events that send a mail: failed, stopped (resumable), blocked (the first job of a queue cannot run), idle (machines "
-        "that run and do nothing); default failed, stopped and blocked",
+        description="events that send a mail: failed, stopped (resumable), blocked (the first job of a queue cannot run, or a pool stopped "
+        "because its machines are broken), idle (machines that run and do nothing); default failed, stopped and blocked",
     )
 
     @field_validator("email")

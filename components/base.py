@@ -115,7 +115,7 @@ def refusal(subject: str, problems: Problems) -> str:
 def verify_input(subject: str, value: pulumi.Input[str], problems: Callable[[Any], Problems]) -> pulumi.Output[str]:
     """Return an input as an output that raises pulumi.RunError if `problems` finds a problem in the known value.
 
-    The value is None if the input is a stack reference's output that the other stack does not have.
+    The known value is None for an output that does not exist in the stack of a StackReference.
     """
 
     def verify(known: Any) -> str:

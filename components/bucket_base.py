@@ -77,7 +77,7 @@ class BucketBase(Component):
 
     @staticmethod
     def _existing_problems(bucket: Any) -> Problems:
-        """Return the problems of an existing bucket's identifier. None: a stack reference's output that the other stack does not have."""
+        """Return the problems of an existing bucket's identifier. None: the output of a StackReference does not exist."""
         raise NotImplementedError
 
     def _use_existing(self, bucket: pulumi.Output[str]) -> None:

@@ -126,7 +126,7 @@ class Unknowns(Document):
 
 
 class Plan(Document):
-    """The document of `plan --json`: the resources that `pulumi up` would create in an empty account, cost, quotas, policy."""
+    """The document of `plan --json`: resources, cost, quotas and policy verdicts of a first `pulumi up` in an empty account."""
 
     schema_: Literal["gpuyard.plan/1"] = Field("gpuyard.plan/1", alias="schema")
     nonce: str | None = Field(None, description="text of --nonce; it shows that the plan ran to its end")

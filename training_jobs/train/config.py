@@ -45,7 +45,7 @@ class Config:
     norm_eps: float = 1e-5
     rope_theta: float = 10_000.0
     rope_scaling: str = ""  # Llama 3.1's: factor,low,high,original context
-    tied: str = "off"  # on: the output matrix is the embedding
+    tied: str = "on"  # the output matrix is the embedding; in the larger presets it is a matrix of its own
     biases: str = "none"  # qkv: biases of queries, keys and values, as in Qwen2
     # the optimisation
     steps: int = 400

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from .attention import Mask, attend
 from .config import Config
-from .model import LanguageModel, recomputed, rotate
+from .model import LanguageModel, recomputed, rotate, tied_std
 
 
 class Llama(LanguageModel):
@@ -27,17 +27,14 @@ class Llama(LanguageModel):
         self.head = None if config.tied == "on" else nn.Linear(config.width, config.vocab, bias=False)
         self.set_rotation(config.context, frequencies(config))
 
-    @property
-    def head_weight(self) -> Tensor:
-        """The output matrix: the embedding if both are tied, else a separate matrix."""
-        return self.embedding.weight if self.head is None else self.head.weight
-
     def init_std(self, name: str, parameter: Tensor) -> float | None:
         """Return a parameter's initial standard deviation; None = all ones. Logits start small at any width, as in Gpt."""
         if "norm" in name:
             return None
         if name.endswith((".bias", "o.weight", "down.weight")):
             return 0.0
+        if name.startswith("embedding") and self.head is None:
+            return tied_std(parameter)
         return float(parameter.shape[1] ** -0.5 / 2)
 
 

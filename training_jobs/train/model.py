@@ -29,6 +29,7 @@ class LanguageModel(nn.Module):
     embedding: nn.Embedding
     blocks: nn.ModuleList
     norm: nn.Module
+    head: nn.Linear | None  # None: tied to the embedding
     cos: Tensor
     sin: Tensor
 
@@ -41,8 +42,8 @@ class LanguageModel(nn.Module):
 
     @property
     def head_weight(self) -> Tensor:
-        """The output matrix."""
-        raise NotImplementedError
+        """The output matrix: the embedding if both are tied, else a separate matrix."""
+        return self.embedding.weight if self.head is None else self.head.weight
 
     def set_rotation(self, length: int, speeds: Tensor) -> None:
         """Compute the angles of the rotary positions. They are constants and not saved."""
@@ -85,26 +86,32 @@ class Gpt(LanguageModel):
         self.embedding = nn.Embedding(padded_vocab(config.vocab), config.width)
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.layers))
         self.norm = _Norm(config.width)
-        self.head = nn.Linear(config.width, padded_vocab(config.vocab), bias=False)
+        self.head = None if config.tied == "on" else nn.Linear(config.width, padded_vocab(config.vocab), bias=False)
         width = config.width // config.heads
         self.set_rotation(config.context, 1.0 / 10_000 ** (torch.arange(0, width, 2, device="cpu").float() / width))
-
-    @property
-    def head_weight(self) -> Tensor:
-        """The output matrix."""
-        return self.head.weight
 
     def init_std(self, name: str, parameter: Tensor) -> float | None:
         """Return a parameter's initial standard deviation; None = all ones.
 
         Projections back to the residual stream start at zero. The head starts with logits of variance 1/4 at any width, so the
-        first loss is ln(vocabulary) + 1/8. If the head were the embedding, each token's own logit would be std x width.
+        first loss is ln(vocabulary) + 1/8.
         """
         if "norm" in name:
             return None
         if name.endswith(("out.weight", "down.weight")):
             return 0.0
-        return 0.05 if name.startswith("embedding") else float(parameter.shape[1] ** -0.5 / 2)
+        if name.startswith("embedding"):
+            return 0.05 if self.head is not None else tied_std(parameter)
+        return float(parameter.shape[1] ** -0.5 / 2)
+
+
+def tied_std(embedding: Tensor) -> float:
+    """Return the standard deviation of an embedding that is also the head.
+
+    At the start each token predicts itself with a logit of std x width, here at most 4: the first loss is at most 4 % above ln(256) and
+    closer to that of larger vocabularies. Smaller embeddings learn more slowly.
+    """
+    return min(0.05, 4.0 / embedding.shape[1])
 
 
 class _Norm(nn.Module):

@@ -122,7 +122,7 @@ def test_missing_weights_and_folders_are_named(tmp_path: Path) -> None:
 
 
 def test_flops_and_frequencies_follow_the_shape() -> None:
-    config = Config(model="llama", width=16, layers=2, heads=4, kv_heads=2, ffn=24, vocab=32, context=8)
+    config = Config(model="llama", tied="off", width=16, layers=2, heads=4, kv_heads=2, ffn=24, vocab=32, context=8)
     weights = sum(parameter.numel() for name, parameter in Llama(config).named_parameters() if "norm" not in name and "emb" not in name)
     assert gpt_flops(config).palm == 6 * weights + 12 * 2 * 16 * 8
     scaled = replace(config, rope_scaling="8,1,4,16")

@@ -52,7 +52,7 @@ def test_the_submitter_role_is_exported_with_submitters(record: Any) -> None:
 
 def test_the_commands_for_other_launchers_are_exported(record: Any) -> None:
     lines = record(program()).exports["launchers"]["lab"]
-    assert set(lines) == {"scale", "hostfile", "torchrun"}
+    assert set(lines) == {"scale", "hostfile", "torchrun", "reach"}
     assert "Values=lab-machines " in lines["hostfile"]
     assert "--nproc-per-node=8" in lines["torchrun"]
 

@@ -42,7 +42,7 @@ class Line(Document):
     full: Amount = Field(description="USD per hour with every node on")
     month: Amount = Field(description="USD for the next month with every node on: 730 h, or less if the pool ends earlier")
     idle_month: Amount = Field(description="USD for the next month without jobs")
-    note: str | None = Field(description="what the figures leave out or assume; null: nothing")
+    note: str | None = Field(description="omissions and assumptions of the figures; null: none")
 
 
 class Money(Document):

@@ -59,5 +59,5 @@ def _type_problems(index: int, submitter: object) -> list[Problem]:
 
 
 def subjects_of(submitters: Sequence[Submitter]) -> list[str]:
-    """Return the subjects of submitters without problems."""
+    """Return the subject of each valid submitter."""
     return [each if isinstance(each, str) else OpenSubmitter.model_validate(each).subject for each in submitters]

@@ -170,7 +170,7 @@ def _read(path: Path) -> dict[str, object]:
 def _environments(section: object) -> Iterator[str]:
     """Yield the names of a stack's ESC environments. `section`: a list of names, or a mapping with `imports` and own values."""
     imports = section.get("imports", []) if isinstance(section, Mapping) else section
-    for entry in imports if isinstance(imports, list) else []:
+    for entry in imports if isinstance(imports, list) else [imports] if isinstance(imports, str) else []:
         yield from map(str, entry) if isinstance(entry, Mapping) else [str(entry)]
     if isinstance(section, Mapping) and section.keys() - {"imports"}:
         yield "values in the stack file"

@@ -271,6 +271,7 @@ def test_files_named_yml_are_found_as_the_cli_finds_them(project: Path) -> None:
     ("section", "names"),
     [
         ("environment: [acme/dev, shared]\n", ["acme/dev", "shared"]),
+        ("environment: acme/dev\n", ["acme/dev"]),
         (
             "environment:\n  imports: [acme/dev, {shared: {merge: false}}]\n  values: {a: 1}\n",
             ["acme/dev", "shared", "values in the stack file"],

@@ -92,7 +92,7 @@ def _artifact_registry(tagged: re.Match[str]) -> str:
 def _azure_registry(tagged: re.Match[str]) -> str:
     """Return the tag's digest. Exchange an Entra token for a token of the registry, because the registry accepts no other.
 
-    Source: github.com/Azure/acr/blob/main/docs/AAD-OAuth.md.
+    Source: github.com/Azure/acr/blob/main/docs/AAD-OAuth.md, read on 2026-12-01.
     """
     from gpuyard.training_jobs.clouds.azure import azure_clients
     from gpuyard.training_jobs.clouds.azure_credentials import default_credential

@@ -19,7 +19,7 @@ from .model import padded_vocab
 
 # Dense FLOP/s of bf16, or of fp16 where a device has no bf16 (V100, T4): half of the value "with sparsity" in data sheets. A row matches if
 # all its words are in the device's name. The first such row is taken.
-# The data sheets themselves could not be opened; copies of their tables were read 2026-12-01:
+# NVIDIA's own pages were not opened. Copies of their tables on other pages were read 2026-12-01, but for A100, L4, A10 and GH200:
 # - GB200, B200: 5 and 4.5 PFLOPS with sparsity (NVIDIA's Blackwell data sheet, one GPU). Some pages give both 4.5.
 # - H100 989, PCIe 756, NVL 835 and H200 989: also the table of torchtitan 0258167, tools/utils.py. H200 NVL: 1,671 with sparsity, as the
 #   H100 NVL; an owner measured 836 (bf16 product).

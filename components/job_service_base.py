@@ -228,7 +228,7 @@ def bucket_urls(run: BucketBase, reads: Sequence[BucketBase]) -> dict[str, pulum
 def make_targets(
     pools: Sequence[_PoolT], known: pulumi.Output[PlainDict], target: Callable[[_PoolT, PlainMapping], TargetData]
 ) -> pulumi.Output[dict[str, TargetData]]:
-    """Return the target of each pool by the pool's name. `target` makes a target from a pool and the known values."""
+    """Return {pool name: target}. The function `target` makes one from the pool and the resolved values of `known`."""
     return known.apply(lambda found: {pool.logical_name: target(pool, found) for pool in pools})
 
 

@@ -47,8 +47,8 @@ class ExistingNetwork(Spec):
     subnet_ids: Mapping[str, str] = Field(min_length=1, description="zone -> id of its private subnet")
     private_zones: Mapping[str, str] = Field(
         default_factory=dict,
-        description="azure: ids of the private DNS zones linked to the network, by blob, dfs, registry, api and notebooks; default: none, "
-        "so the network's owner adds the records of private endpoints",
+        description="azure: blob, dfs, registry, api or notebooks -> id of its private DNS zone, which is linked to the network; default: "
+        "none, then the network's owner adds the records of private endpoints",
     )
 
 
@@ -75,7 +75,7 @@ class StackSettings(YardSpec):
 
     @property
     def run_bucket(self) -> str:
-        """The name of the bucket with jobs: write."""
+        """The name of the bucket that jobs write to (`jobs: write`)."""
         return next(name for name, bucket in self.buckets.items() if bucket.jobs == "write")
 
     @property

@@ -115,7 +115,7 @@ class _Walk:
 
 
 def _is_own_output(path: Path) -> bool:
-    """Return whether standard output or standard error of this process is redirected to a file."""
+    """Return whether standard output or standard error of this process is redirected to this file."""
     for descriptor in _OUTPUTS:
         with contextlib.suppress(OSError):  # it is closed
             if os.path.samestat(os.fstat(descriptor), path.stat()):

@@ -81,9 +81,11 @@ def tag_problems(tags: PlainMapping) -> list[Problem]:
     lower = [str(key).lower() for key in tags]
     for key, value in tags.items():
         if not isinstance(value, str) or len(value) > _VALUE_LIMIT or not _TEXT.fullmatch(value):
-            problems.append(Problem(f"tags.{key}", "not a valid tag value", show(value), f"at most {_VALUE_LIMIT} of {_CHARACTERS}"))
+            problems.append(
+                Problem(f"tags.{key}", "not a valid tag value", show(value), f"at most {_VALUE_LIMIT} characters: {_CHARACTERS}")
+            )
         if not 0 < len(str(key)) <= _KEY_LIMIT or not _TEXT.fullmatch(str(key)):
-            problems.append(Problem("tags", "not a valid tag key", show(key), f"1 to {_KEY_LIMIT} of {_CHARACTERS}"))
+            problems.append(Problem("tags", "not a valid tag key", show(key), f"1 to {_KEY_LIMIT} characters: {_CHARACTERS}"))
         elif str(key).lower() in _RESERVED or str(key).lower().startswith("aws:"):
             problems.append(Problem("tags", "reserved key", show(key), "any key but Name, stack and aws:...", "choose another key"))
         elif lower.count(str(key).lower()) > 1:

@@ -25,10 +25,10 @@ def nic_layout(row: catalogue.Machine) -> list[PlainDict]:
 
 
 def batch_nic_layout(row: catalogue.Machine) -> list[PlainDict]:
-    """Return the interfaces of a `batch` machine with EFA: one on each card, device 0, of type `efa`, which carries IP traffic too.
+    """Return the interfaces of a `batch` machine with EFA: an `efa` interface on each EFA card.
 
-    Batch adds an interface for the container of a multi-node job (awsvpc), which needs the free slot on card 0. Each `efa` interface uses
-    an IP address of the subnet. It is the layout of AWS's own templates for Batch on P5 and P6:
+    An `efa` interface also carries IP traffic and uses an IP address of the subnet. Card 0 keeps room for one more interface: Batch adds
+    it for the container of a multi-node job (awsvpc). This is the layout of AWS's own templates for Batch on P5 and P6:
     github.com/aws-samples/awsome-distributed-training, 1.architectures/3.aws-batch, read on 2026-12-01. For a machine without EFA the list
     is empty: its compute environment sets the security group.
     """

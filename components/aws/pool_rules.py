@@ -32,9 +32,7 @@ def pool_problems(raw: PlainMapping, network: str, zones: Sequence[str], egress:
         what = f"nodes in network {network} cannot reach AWS services, because its egress is none"
         problems.append(Problem("service", what, show(raw["service"]), "sagemaker", "set the network's egress to nat or endpoints"))
     if image is not None and raw.get("service") == "sagemaker":
-        problems.append(
-            Problem("image", "SageMaker chooses the machine image", show(image), "no image for service: sagemaker", "remove image")
-        )
+        problems.append(Problem("image", "SageMaker chooses the machine image", show(image), fix="remove image"))
     elif isinstance(image, str) and not _AMI.fullmatch(image):
         problems.append(
             Problem(

@@ -51,7 +51,7 @@ def short_location(location: str) -> str:
 
 
 def publish_command(stack: str, run_bucket: str) -> str:
-    """Return the shell command that writes the targets to the run bucket, with the Azure login of its user.
+    """Return the shell command that writes the targets to the run bucket. It needs a login to Azure (`az login`).
 
     >>> publish_command("dev", "abfs://runs@acme.dfs.core.windows.net").split()[:6]
     ['pulumi', 'stack', 'output', 'job_targets', '--json', '--stack']

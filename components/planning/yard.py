@@ -182,7 +182,7 @@ def known(value: object) -> bool:
 
 
 def boolean(value: object) -> bool | None:
-    """Return a boolean input that a cloud also accepts as a string; None if it is missing or unknown."""
+    """Return an input as a bool; None if it is missing or unknown. Clouds also accept the strings "true" and "false"."""
     return {"true": True, "false": False}.get(str(value).lower())
 
 

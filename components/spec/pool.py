@@ -78,7 +78,7 @@ class GpuPoolSpec(Spec):
         None,
         validate_default=True,
         description="the cloud's name for the machine, such as p5.48xlarge; default: the machine with `accelerator`. On `local`: auto "
-        "(default: each node has an equal share of this machine's GPUs, without GPUs 2 CPU slots) or cpu (2 CPU slots, no GPUs)",
+        "(default: each node has an equal share of this machine's GPUs, or 2 CPU slots if there are none) or cpu (2 CPU slots, no GPUs)",
     )
     accelerator: Accelerator | None = Field(
         None,
@@ -107,8 +107,8 @@ class GpuPoolSpec(Spec):
         None,
         gt=0,
         le=1,
-        description="lowest fraction of the network's line rate; below it the preflight ends the job with exit code 6; default: 0.7 of the "
-        "machine's published all-reduce; without a published figure a slow network is only a warning",
+        description="lowest accepted bandwidth, as a fraction of the network's line rate; below it the preflight ends the job with "
+        "exit code 6; default: 0.7 times the bandwidth published for the machine; without a published one a slow network is a warning",
     )
     price_usd_per_hour: float | None = Field(
         None,
@@ -136,8 +136,8 @@ class GpuPoolSpec(Spec):
         None,
         ge=1,
         le=100,
-        description="broken machines that the service may replace within an hour; one more sets an alarm and stops the pool, which then "
-        f"starts no machines; default {_REPLACEMENTS}",
+        description="number of broken machines that the service may replace within an hour; the next broken machine raises an alarm and "
+        f"stops the pool: it starts no more machines; default {_REPLACEMENTS}",
     )
 
     @property

@@ -44,7 +44,7 @@ class NetworkSpec(Spec):
 
     cidr: Cidr | None = Field(None, description="addresses in CIDR notation; default 10.0.0.0/16, on `local` 127.77.0.0/24")
     zones: list[str] = Field(
-        default_factory=list, description="zones with a private subnet, at least one; default: none, which only `local` accepts"
+        default_factory=list, description="zones with a private subnet; at least one, except on `local`, where the default is none"
     )
     egress: Literal["nat", "endpoints", "none"] = Field(
         "nat",

@@ -26,7 +26,10 @@ _PLAIN_EVERY_S = 10.0
 
 
 def print_submitted(run: str, note: str, *, needs_wait: bool, quiet: bool) -> None:
-    """Print the run id and the command that shows its logs; on stderr if quiet. `needs_wait`: only `wait` starts some of the retries."""
+    """Print the run id and the command that shows its logs; on stderr if quiet.
+
+    `needs_wait`: the service does not start every retry by itself, so somebody must run `gpuyard wait`.
+    """
     stream = sys.stderr if quiet else sys.stdout
     print(f"run {run}  {note}   logs: gpuyard logs -f {run}{_yard_option()}", file=stream, flush=True)
     if needs_wait:

@@ -9,9 +9,10 @@ import numpy.typing as npt
 
 
 def classification_metrics(matrix: npt.NDArray[Any]) -> dict[str, float]:
-    """Compute accuracy, and precision, recall and F1: the mean over the classes (macro), and weighted by class size (weighted).
+    """Compute accuracy, precision, recall and F1 from a confusion matrix.
 
-    Rows are actual classes, columns are predicted classes. A division by zero gives zero. A class that neither occurs nor is
+    The rows of the matrix are actual classes, its columns predicted classes. Precision, recall and F1 are means over the classes:
+    unweighted (macro) and weighted by class size (weighted). A division by zero gives zero. A class that neither occurs nor is
     predicted is left out.
     """
     counts = matrix.astype(np.float64)

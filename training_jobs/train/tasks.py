@@ -163,9 +163,10 @@ def _bounded(count: int, most: int) -> int:
 
 
 def _parts(count: int, config: Config, rank: int, world: int) -> Iterator[tuple[int, int, int]]:
-    """Yield the parts of a rank's records: first, last + 1, and the rows to pad to.
+    """Split a rank's records into parts that fit into memory.
 
-    Each part fits into memory. All ranks have the same number and sizes of parts, as sharded models need.
+    Yields for each part: index of its first record, index after its last record, number of rows after padding. With the padding, all
+    ranks have the same number of parts of the same sizes. Sharded models need this.
     """
     size = config.micro or max(config.batch // world, 1)
     begin, end = rank_slice(count, rank, world)

@@ -33,7 +33,7 @@ class Definitions:
         return True
 
     def _deregister_old(self, newest: str) -> None:
-        """Deregister all but the newest revision of each name. Then deregister names other than `newest` until KEPT are active."""
+        """Keep only the newest revision of each job definition, and at most KEPT definitions. Never remove the one named `newest`."""
         active = self._active()
         old: list[str] = []
         for revisions in active.values():

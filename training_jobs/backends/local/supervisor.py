@@ -43,7 +43,7 @@ class _Node:
 
 
 class _Stopped(NamedTuple):
-    """The outcome and detail of a job that the supervisor stopped. Both are None if the nodes exited by themselves."""
+    """Outcome and detail if the supervisor stopped the job; both None if its nodes exited by themselves."""
 
     outcome: Outcome | None = None
     detail: str | None = None

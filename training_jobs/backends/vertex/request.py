@@ -66,7 +66,7 @@ def _check(run: Run, target: VertexTarget, image: str) -> None:
     if flex and run.limit_s > hours * 3600:
         fix = "lower timeout, or raise max_hours of the pool's capacity and run `pulumi up`"
         got = f"{run.limit_s / 3600:g}h"
-        problems.append(Problem("timeout", "longer than the pool's machines run (flex start)", got, f"<= {hours}h", fix))
+        problems.append(Problem("timeout", "longer than flex start keeps the pool's machines", got, f"<= {hours}h", fix))
     if target.strategy != "standard" and machines:
         problem = f"strategy {target.strategy} cannot use reserved or persistent machines"
         problems.append(Problem("pool", problem, machines, fix="run `pulumi up`"))

@@ -168,7 +168,7 @@ def test_batch_and_vms_pools_need_egress(record: Any, service: str) -> None:
         (
             {"service": "sagemaker", "image": "ami-01234567"},
             {},
-            ["image: SageMaker chooses the machine image, got 'ami-01234567', allowed: no image for service: sagemaker"],
+            ["image: SageMaker chooses the machine image, got 'ami-01234567'; remove image"],
         ),
         ({"service": "sagemaker", "min_nodes": 1}, {}, ["min_nodes: wrong value, got 1, allowed: 0 for service: sagemaker"]),
         ({}, {"expires": "tomorrow"}, ["tags.expires: not a date, got 'tomorrow', allowed: a quoted date"]),

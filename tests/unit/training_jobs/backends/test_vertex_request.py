@@ -130,7 +130,7 @@ def test_any_text_makes_a_legal_label(text: str) -> None:
         (
             {"strategy": "flex_start"},
             {"limit_s": 8 * 86400},
-            "longer than the pool's machines run (flex start), got 192h, allowed: <= 168h",
+            "longer than flex start keeps the pool's machines, got 192h, allowed: <= 168h",
         ),
         (
             {"strategy": "flex_start", "max_hours": 24},

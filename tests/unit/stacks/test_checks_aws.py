@@ -15,7 +15,7 @@ from botocore.validate import validate_parameters
 from gpuyard.components.planning.regions import default_regions
 from gpuyard.components.planning.yard import RecordedYard
 from gpuyard.stacks.checks import StackFacts
-from gpuyard.stacks.checks.aws import checks
+from gpuyard.stacks.checks.aws import _machine_group, checks
 from gpuyard.training_jobs.clouds.aws_errors import translate_error
 from tests.helpers import committed_stacks
 
@@ -132,3 +132,39 @@ def test_published_targets_are_compared_with_the_stack(tmp_path: Path) -> None:
         result = {check.name: check for check in checks(known, Account(batch__describe_job_queues=healthy))}  # type: ignore[arg-type]
         assert result["targets.json"].ok is ok
         assert result["pool p5"].ok
+
+
+@pytest.mark.parametrize(
+    ("state", "ok", "fix"), [("ENABLED", True, None), ("DISABLED", False, "pulumi up --refresh"), (None, False, "ask for this permission")]
+)
+def test_a_disabled_compute_environment_is_reported_with_the_command_that_opens_it(state: str | None, ok: bool, fix: str | None) -> None:
+    """None: the caller must not read it. Then the check fails, because the environment may be disabled."""
+    from gpuyard.training_jobs.target import parse_targets
+    from tests.helpers.batch_pool import target_document
+
+    order = [{"order": 1, "computeEnvironment": "arn:e"}]
+    account = Account(
+        batch__describe_job_queues={"jobQueues": [{"jobQueueName": "q", "computeEnvironmentOrder": order}]},
+        batch__describe_compute_environments={"computeEnvironments": [{"state": state}]} if state else "AccessDeniedException",
+    )
+    known = facts("dev-aws")._replace(targets=parse_targets({"p5": target_document("file:///tmp/no-bucket")}, "t"))
+    check = next(each for each in checks(known, account) if each.name == "pool p5")  # type: ignore[arg-type]
+    assert check.ok is ok
+    assert fix in check.fix if fix and check.fix else check.fix is fix
+
+
+@pytest.mark.parametrize(("suspended", "ok"), [(["AZRebalance"], True), (["AZRebalance", "Launch"], False)])
+def test_a_machine_group_that_the_replacement_limit_stopped_is_reported(suspended: list[str], ok: bool) -> None:
+    group = {"SuspendedProcesses": [{"ProcessName": name} for name in suspended]}
+    account = Account(autoscaling__describe_auto_scaling_groups={"AutoScalingGroups": [group]})
+    yard = facts("dev-aws").yard
+    pool = next(iter(yard.pools))
+    check = _machine_group(pool.name, facts("dev-aws"), account)  # type: ignore[arg-type]
+    assert check is not None
+    assert (check.name, check.ok) == (f"pool {pool.name}", ok)
+    assert ok or (check.fix or "").count("pulumi up --refresh") == 1
+
+
+def test_a_stack_that_is_not_up_has_no_machine_group_to_check() -> None:
+    account = Account(autoscaling__describe_auto_scaling_groups={"AutoScalingGroups": []})
+    assert _machine_group("l4", facts("dev-aws"), account) is None  # type: ignore[arg-type]

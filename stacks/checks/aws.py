@@ -23,6 +23,7 @@ __all__ = ["checks"]
 _MISSING = {"404", "NoSuchEntity", "NoSuchEntityException", "NotFoundException", "ImageNotFoundException", "RepositoryNotFoundException"}
 _ECR = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/")
 _SPOT_ROLE = "AWSServiceRoleForEC2Spot"
+_REOPEN = "repair the cause, then `pulumi up --refresh` opens the pool again (docs/aws.md)"
 
 
 def checks(facts: StackFacts, aws: AwsClients | None = None) -> Iterator[Check]:
@@ -44,6 +45,7 @@ def checks(facts: StackFacts, aws: AwsClients | None = None) -> Iterator[Check]:
         *((f"network {vpc}", partial(_default_group, vpc, clients)) for vpc in _networks_of_containers(facts)),
         *((f"pool {name}", partial(_environment, target, clients)) for name, target in (facts.targets or {}).items()
           if isinstance(target, BatchTarget)),
+        *((f"pool {name}", partial(_machine_group, name, facts, clients)) for name in _pools_of_machines(facts)),
         ("targets.json", lambda: targets_check(facts)),
     ]  # fmt: skip
     yield from run_checks(rows)
@@ -171,10 +173,32 @@ def _allows_https(rule: PlainDict) -> bool:
 
 
 def _environment(target: BatchTarget, aws: AwsClients) -> Check:
-    from gpuyard.training_jobs.backends.aws_batch.environment import wait_reason
+    from gpuyard.training_jobs.backends.aws_batch.environment import DISABLED, read_reason
 
-    reason = wait_reason(aws, target.job_queue)
-    return Check(f"pool {target.pool}", not reason, reason or "its compute environment is healthy", "see the reason" if reason else None)
+    reason = read_reason(aws, target.job_queue)
+    if not reason:
+        return Check(f"pool {target.pool}", True, "its compute environment is healthy", None)
+    return Check(f"pool {target.pool}", False, reason, _REOPEN if DISABLED in reason else "see the reason")
+
+
+def _machine_group(pool: str, facts: StackFacts, aws: AwsClients) -> Check | None:
+    """Return whether the group of a `vms` pool may start machines; None: the stack is not up.
+
+    After too many replacements of broken machines the yard suspends the group's process Launch.
+    """
+    tags = {"stack": f"{facts.yard.project}/{facts.yard.stack}", "Name": f"{pool}-machines"}
+    filters = [{"Name": f"tag:{key}", "Values": [value]} for key, value in tags.items()]
+    groups = aws.call("autoscaling", "describe_auto_scaling_groups", {"Filters": filters})["AutoScalingGroups"]
+    if not groups:
+        return None
+    stopped = [process for group in groups for process in group["SuspendedProcesses"] if process["ProcessName"] == "Launch"]
+    if not stopped:
+        return Check(f"pool {pool}", True, "its machine group may start machines", None)
+    return Check(f"pool {pool}", False, "its machine group starts no machines, because Launch is suspended: too many were broken", _REOPEN)
+
+
+def _pools_of_machines(facts: StackFacts) -> list[str]:
+    return [pool.name for pool in facts.yard.pools if pool.cloud == "aws" and pool.spec.service == "vms"]
 
 
 def _networks_of_containers(facts: StackFacts) -> list[str]:

@@ -28,7 +28,8 @@ ROOT = Path(__file__).resolve().parents[1]
 _MINUTES = 15
 _HOURS = 1.0
 """Upper bound of the time during which all nodes are on."""
-# The signal that a preemption sends. Process 1 of the container passes it to launch.
+# SIGTERM, as a service sends it when it takes a machine. Process 1 of the container (Docker's init on Batch) passes it to launch. The
+# kernel drops a signal from inside to a process 1 without a handler, but not to Docker's init, which blocks and awaits its signals.
 _PREEMPT = "import os, signal, time; os.environ['GPUYARD_ATTEMPT'] != '1' or [os.kill(1, signal.SIGTERM), time.sleep(90)]"
 JOBS: Mapping[str, Mapping[str, Any]] = {
     "one-node": {"nodes": 1, "preflight": "required", "command": ["python3", "-c", "print('hello from a node')"]},

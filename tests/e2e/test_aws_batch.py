@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from tests.helpers.batch_pool import GROUP, batch_target
 from tests.helpers.secret_scan.aws import check_no_secret
 from tests.helpers.trainer_jobs import check_node_lines
 from tests.helpers.waiting import wait_for
+from tools.live import JOBS
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own is Linux's"),
@@ -161,6 +163,23 @@ def test_a_preempted_job_is_restarted_by_the_service_and_loses_no_step(yard: Yar
     assert len(job.attempts) == 2
     assert len(yard.batch.jobs) == 1
     check_node_lines(yard.runner(), run, attempt=2)
+
+
+def test_the_preemption_drill_of_make_live_gets_its_second_attempt(yard: Yard) -> None:
+    """The fake's containers have no process 1, so the drill's command gets the pid of the container's first process."""
+    drill, fifo = dict(JOBS["preemption"]), yard.folder / "first-process"
+    os.mkfifo(fifo)
+    command = [word.replace("os.kill(1,", f"os.kill(int(open({str(fifo)!r}).read()),") for word in drill["command"]]
+    assert command != drill["command"]
+    run = yard.submit("", **{**drill, "launcher": "none", "command": command})
+    yard.until(lambda: [job for job in yard.batch.jobs.values() if job.live and job.live.nodes[0].process])
+    [job] = yard.batch.jobs.values()
+    assert job.live is not None
+    assert job.live.nodes[0].process is not None
+    fifo.write_text(str(job.live.nodes[0].process.pid))
+    status = yard.wait(run)
+    assert [attempt.nodes[0].exit_code for attempt in job.attempts] == [75, 0], yard.logs.text()
+    assert (status.state, len(status.attempts)) == (State.SUCCEEDED, 2)
 
 
 def test_all_starts_together_respect_the_time_limit_without_a_wait(yard: Yard) -> None:

@@ -35,6 +35,7 @@ from .target import JobTarget, pick_target
 __all__ = ["Runner", "SubmitPlan", "Submitted"]
 
 _GIVE_UP_S = 180.0
+_REPORT_WAIT_S = 2.0
 """A submit or cancel gives up after these seconds if other processes keep changing the run's record."""
 
 
@@ -112,18 +113,19 @@ class Runner:
         retry: bool = False,
         again: bool = False,
         leave_out: Collection[Path] = (),
+        on_wait: Callable[[str], None] = lambda _: None,
     ) -> Submitted:
         """Start a run, or adopt the existing run. The same input starts only one job, however often it is submitted.
 
         `key` (a request key, such as a date) identifies the run. Without a key, the spec and the code identify it. `retry` starts the
         next attempt of a run that failed. `again` starts a new run of the same spec and code. `leave_out`: files of `code_dir` that
-        are not sent, such as the job file. Raises UsageError for a job that the target cannot run, and ConflictError when `key`
-        belongs to another job.
+        are not sent, such as the job file. `on_wait` gets one line if the submit must wait for another process for more than 2 s.
+        Raises UsageError for a job that the target cannot run, and ConflictError when `key` belongs to another job.
         """
         if again and key is not None:
             raise UsageError("--again: not allowed with --request-key; use a new key to start a new run")
         job = self._check(spec, code_dir, secrets.token_hex(8) if again else key, leave_out)
-        for _ in self._turns(job.run_id):
+        for _ in self._turns(job.run_id, on_wait):
             found = job.journal.find(job.run_id)
             with contextlib.suppress(ChangedError):  # another process changed the record: read it again
                 handle = self._handle(job.journal, *found) if found is not None else None
@@ -132,11 +134,14 @@ class Runner:
                     return replace(submitted, left_out=job.package.left_out)
         raise AssertionError("the last turn raises")
 
-    def _turns(self, run: str) -> Iterator[None]:
+    def _turns(self, run: str, on_wait: Callable[[str], None]) -> Iterator[None]:
         """Yield until the caller stops, once for each try to change a record. Raises LostSightError after _GIVE_UP_S seconds."""
-        until = self._elapsed() + _GIVE_UP_S
-        while self._elapsed() < until:
+        begun, reported = self._elapsed(), False
+        while self._elapsed() - begun < _GIVE_UP_S:
             yield
+            if not reported and self._elapsed() - begun > _REPORT_WAIT_S:
+                reported = True
+                on_wait(f"run {run}: {self.status(run).detail or 'other processes change its record'}; waiting {_GIVE_UP_S:.0f} s at most")
         raise LostSightError(f"run {run}: other processes kept changing its record for {_GIVE_UP_S:.0f} s; try again")
 
     def _check(self, spec: JobSpec, code_dir: Path | None, key: str | None, leave_out: Collection[Path]) -> _CheckedJob:
@@ -211,9 +216,12 @@ class Runner:
         """
         return wait_for(lambda: self._find(run), on_status, self._elapsed, self._sleep)
 
-    def cancel(self, run: str) -> RunStatus:
-        """Cancel a run. A run that has ended keeps its state, except that STOPPED becomes CANCELLED."""
-        for _ in self._turns(run):
+    def cancel(self, run: str, on_wait: Callable[[str], None] = lambda _: None) -> RunStatus:
+        """Cancel a run. A run that has ended keeps its state, except that STOPPED becomes CANCELLED.
+
+        `on_wait` gets one line if the cancel must wait for another process for more than 2 s.
+        """
+        for _ in self._turns(run, on_wait):
             handle = self._find(run)
             with contextlib.suppress(ChangedError):  # a submit or a wait changed the record meanwhile
                 handle.cancel()

@@ -11,8 +11,9 @@ def command(run: options.Run, stack: options.Stack = None, targets: options.Targ
     """Cancel a run: SIGTERM, 30 s to save a checkpoint, then SIGKILL. A run that has ended keeps its state."""
     from .documents import emit
     from .targets import make_runner
+    from .view import print_wait
 
-    status = make_runner(stack, targets).cancel(run)
+    status = make_runner(stack, targets).cancel(run, print_wait)
     if json:
         emit(status)
     else:

@@ -49,7 +49,7 @@ def command(
 
     from .documents import SubmitDocument, emit
     from .targets import make_runner
-    from .view import follow, hint_on_interrupt, print_submitted
+    from .view import follow, hint_on_interrupt, print_submitted, print_wait
 
     if dry_run and (retry or again or wait or check):
         raise UsageError("--dry-run creates nothing; remove --retry, --again, --wait and --check")
@@ -61,7 +61,7 @@ def command(
     if dry_run:
         _print_plan(runner.plan(spec, code_dir, key=request_key, leave_out=[Path(job)]), as_json=json)
         return
-    submitted = runner.submit(spec, code_dir, key=request_key, retry=retry, again=again, leave_out=[Path(job)])
+    submitted = runner.submit(spec, code_dir, key=request_key, retry=retry, again=again, leave_out=[Path(job)], on_wait=print_wait)
     _print_left_out(submitted.left_out)
     run = submitted.status.run_id
     bad = submitted.status.state in {State.FAILED, State.CANCELLED, State.UNKNOWN}

@@ -20,7 +20,7 @@ from .streams import OutputError, styled, terminal
 if TYPE_CHECKING:
     from gpuyard.training_jobs.runner import Runner
 
-__all__ = ["follow", "hint_on_interrupt", "line", "print_submitted", "summary", "table"]
+__all__ = ["follow", "hint_on_interrupt", "line", "print_submitted", "print_wait", "summary", "table"]
 
 _PLAIN_EVERY_S = 10.0
 
@@ -37,6 +37,11 @@ def print_submitted(run: str, note: str, *, needs_wait: bool, quiet: bool) -> No
             f"no service starts the retries for user_error by itself: run gpuyard wait {run}{_yard_option()}, or submit the job again",
             file=stream,
         )
+
+
+def print_wait(line: str) -> None:
+    """Print to stderr why a command waits."""
+    print(line, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

@@ -85,7 +85,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     ("moment", "code", "saved"),
     [
         pytest.param("import", 75, 0, marks=pytest.mark.thorough),
-        ("preflight", 75, 0),
+        pytest.param("preflight", 75, 0, marks=pytest.mark.thorough),
         pytest.param("compile", 75, 0, marks=pytest.mark.thorough),
         pytest.param("first step", 75, 2, marks=pytest.mark.thorough),
         ("save", 75, 3),

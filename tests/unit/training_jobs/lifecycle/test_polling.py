@@ -280,11 +280,17 @@ def ahead(yard: Yard) -> str:
     return yard.runner.runs()[0].run_id
 
 
+def waiting(run: str) -> str:
+    """Return the line that a submit or cancel reports while it waits for the machine with the wrong clock."""
+    return f"run {run}: being submitted by a machine whose clock is 7,198 s ahead of this one; correct the clocks; waiting 180 s at most"
+
+
 def test_a_submit_takes_over_a_record_of_a_clock_that_is_ahead_within_a_minute(yard: Yard, ahead: str) -> None:
-    before = yard.now
-    submitted = yard.runner.submit(job(), None, key="nightly")
+    before, lines = yard.now, list[str]()
+    submitted = yard.runner.submit(job(), None, key="nightly", on_wait=lines.append)
     assert (submitted.created, submitted.status.run_id) == (True, ahead)
     assert 60 <= yard.now - before < 70
+    assert lines == [waiting(ahead)]
 
 
 def test_a_wait_for_a_record_of_a_clock_that_is_ahead_says_so_and_ends(yard: Yard, ahead: str) -> None:
@@ -297,9 +303,10 @@ def test_a_wait_for_a_record_of_a_clock_that_is_ahead_says_so_and_ends(yard: Yar
 
 
 def test_a_cancel_of_a_record_of_a_clock_that_is_ahead_ends(yard: Yard, ahead: str) -> None:
-    before = yard.now
-    assert yard.runner.cancel(ahead).detail == "cancelled before it was submitted"
+    before, lines = yard.now, list[str]()
+    assert yard.runner.cancel(ahead, lines.append).detail == "cancelled before it was submitted"
     assert yard.now - before < 70
+    assert lines == [waiting(ahead)]
     assert (yard.service.submitted, yard.service.cancelled) == ([], [])
 
 

@@ -13,8 +13,9 @@ from ..run_record import FabricFloor
 __all__ = ["Report", "Verdict", "bus_gbs", "evaluate"]
 
 Report = dict[str, Any]  # JSON: one node's measurements by check
-_NEAR_FLOOR = 1.5
-"""Below this multiple of the floor the job gets a warning: with a floor of 0.4, below 0.6 of the line rate."""
+_NEAR_FLOOR = 1.05
+"""Below this multiple of the floor the job gets a warning. A healthy p5.48xlarge with `fabric_floor: 0.7` must stay above it: AWS publishes
+an all-reduce of 300 GB/s, which is 1.07 of that floor."""
 _USUAL = 0.7
 """Fraction of the line rate below which a job gets a warning if no floor is known."""
 _SLOW_GEMM, _SLOW_COPY, _BROKEN = 0.70, 0.80, 0.40
@@ -27,8 +28,8 @@ _PEAKS = {
     "H100 PCIe": (756.0, 2000.0), "H100 NVL": (835.0, 3900.0), "H100": (989.0, 3350.0), "A100": (312.0, 1555.0),
     "L40S": (362.0, 864.0), "L40": (181.0, 864.0), "L4": (121.0, 300.0), "A10G": (70.0, 600.0), "A10": (125.0, 600.0),
 }  # fmt: skip
-"""Dense bf16 TFLOP/s and GB/s of the smallest variant of each name, from NVIDIA's product pages; not checked on any GPU here.
-A GPU that is not in the table is only compared with the median of the job's GPUs. V100 and T4 are not in it: they emulate bf16."""
+"""Dense bf16 TFLOP/s and GB/s of the smallest variant of each name, from third-party copies of NVIDIA's data sheets. No GPU was here to
+check them. A GPU without a row is only compared with the median of the job's GPUs. V100 and T4 have none: they emulate bf16."""
 
 
 @dataclass

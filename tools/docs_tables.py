@@ -15,7 +15,16 @@ from gpuyard.components.catalogue import DiskRate, Machine, Rate, Table
 from gpuyard.components.catalogue.services import SERVICES, Mode, services_of
 from gpuyard.components.spec import GpuPoolSpec, in_cloud
 from gpuyard.problems import problems_from
-from tools import docs_azure_roles, docs_components, docs_errors, docs_exit_codes, docs_gcp_roles, docs_permissions, docs_plan
+from tools import (
+    docs_azure_roles,
+    docs_commands,
+    docs_components,
+    docs_errors,
+    docs_exit_codes,
+    docs_gcp_roles,
+    docs_permissions,
+    docs_plan,
+)
 from tools.docs_clouds import CLOUDS, CloudPage
 from tools.docs_mistakes import MISTAKES
 
@@ -157,6 +166,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "aws-permissions.md": docs_permissions.text,
     "azure-permissions.md": docs_azure_roles.text,
     "gcp-permissions.md": docs_gcp_roles.text,
+    "commands.md": docs_commands.page,
     "components.md": docs_components.page,
     "exit-codes.md": docs_exit_codes.page,
     "plan.md": docs_plan.page,

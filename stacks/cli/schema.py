@@ -8,7 +8,7 @@ import typer
 
 from gpuyard.plain_data import PlainDict
 
-__all__ = ["command"]
+__all__ = ["command", "models"]
 
 
 def command(
@@ -22,17 +22,18 @@ def command(
     from gpuyard.problems import Problem, did_you_mean
     from gpuyard.training_jobs.errors import UsageError
 
-    models = _models()
+    known = models()
     if name is None:
-        print("\n".join(models))
+        print("\n".join(known))
         return
-    if name not in models:
-        problem = Problem("NAME", "unknown schema", name, ", ".join(models), did_you_mean(name, models))
+    if name not in known:
+        problem = Problem("NAME", "unknown schema", name, ", ".join(known), did_you_mean(name, known))
         raise UsageError("the schema cannot be printed", [problem])
-    print(json.dumps(TypeAdapter(models[name]).json_schema(by_alias=True), indent=2))
+    print(json.dumps(TypeAdapter(known[name]).json_schema(by_alias=True), indent=2))
 
 
-def _models() -> PlainDict:
+def models() -> PlainDict:
+    """Return the class of each schema by its name. A document of a command has the command's name."""
     from gpuyard.components.planning.document import Plan
     from gpuyard.training_jobs.spec import JobSpec
     from gpuyard.training_jobs.status import RunStatus

@@ -9,8 +9,10 @@ import pytest
 
 from gpuyard.components import catalogue
 from gpuyard.components.catalogue.services import services_of
+from gpuyard.stacks.cli import schema
 from tools.docs_clouds import CLOUDS
 from tools.docs_tables import DOCS, PAGES, combination
+from tools.engine.versions import ENGINE
 
 MACHINES = [(cloud, machine) for cloud in CLOUDS for machine in catalogue.table(cloud).machines]
 
@@ -18,6 +20,17 @@ MACHINES = [(cloud, machine) for cloud in CLOUDS for machine in catalogue.table(
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_the_generated_one(name: str) -> None:
     assert (DOCS / name).read_text(encoding="utf-8") == PAGES[name](), "run: make docs"
+
+
+def test_every_json_document_of_a_command_has_a_schema() -> None:
+    commands = re.findall(r"^## gpuyard (\S+)\n(.*?)(?=^## |\Z)", PAGES["commands.md"](), re.MULTILINE | re.DOTALL)
+    with_json = {name for name, text in commands if "`--json`" in text}
+    assert with_json > {"submit", "status", "plan"}
+    assert with_json <= set(schema.models())
+
+
+def test_the_page_on_installing_names_the_supported_engine() -> None:
+    assert f"version {ENGINE} or a newer {ENGINE.split('.')[0]}.x" in " ".join((DOCS / "install.md").read_text(encoding="utf-8").split())
 
 
 @pytest.mark.parametrize(("cloud", "machine"), MACHINES)

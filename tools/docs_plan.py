@@ -56,8 +56,8 @@ exit $code
 ## What is counted
 
 - *Idle* is the cost while no job runs: `min_nodes`, all nodes of a reservation or capacity block, and everything listed as standing.
-- *Full* is the cost with every pool at `max_nodes`. The next month has 730 hours; a pool that ends before counts until its end. A pool
-  whose end is past is closed: it costs nothing and needs no quota.
+- *Full* is the cost with every pool at `max_nodes`, over the next 730 hours. A pool with an earlier end counts until then. A pool whose
+  end is past is closed: it costs nothing and needs no quota.
 - The root disks of the nodes cost as long as the nodes exist. SageMaker, Vertex AI and Azure ML have their own rates for them.
 - The price of a node is the pool's `price_usd_per_hour`. Without one it is the dated list price of the region
   ([AWS](aws-machines.md), [GCP](gcp-machines.md), [Azure](azure-machines.md)).
@@ -71,7 +71,9 @@ exit $code
 
 ## Rules
 
-A rule reports each resource that breaks it.
+A rule reports each resource that breaks it. `nodes-together`, `money-limit`, `capacity-block` and `pinned-image` only warn.
+`one-region` warns about an unknown region, `owner-and-expires` about a yard that has expired, and `budget` about a missing budget, an
+unknown price, or a full month that costs more. Otherwise these three are violated or pass, like the rest.
 
 | rule | requirement |
 |---|---|
@@ -94,7 +96,7 @@ gpuyard plan --stack dev-aws --nonce "$nonce" > plan.txt && grep -q "^nonce  $no
 - Resource ids, computed outputs, look-ups, outputs of other stacks and encrypted configuration are unknown. The last line lists which
   of them the program reads.
 - Pulumi ESC (`environment:` in a stack file) is unknown. Keys that only it sets are missing in a plan.
-- A program that branches on an unknown value takes the branch of the first preview.
+- If a program branches on an unknown value, the plan follows the branch that a first preview takes.
 - Names that Pulumi generates and defaults that a provider adds are unknown.
 - Stack transforms need an engine. The plan reports that they exist and does not run them.
 - The plan does not know the available capacity, the quota that the account already has, its organization policies, or what a service

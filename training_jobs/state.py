@@ -67,7 +67,7 @@ class Reason(StrEnum):
 
 
 class Exit(IntEnum):
-    """Exit codes of all commands. Only `wait` and `submit --wait` return a job's outcome."""
+    """Exit codes of all commands. Only `wait`, `submit --wait` and, for a run that has failed, `submit --check` return a job's outcome."""
 
     OK = 0
     FAILED = 1

@@ -176,7 +176,7 @@ def use_keys(buckets: Sequence[Storage], *, write: bool) -> list[Statement]:
             actions,
             tuple(sorted(keys)),
             {"StringEquals": {"kms:ViaService": f"s3.{region}.amazonaws.com"}},
-            "encrypts and decrypts objects, only through S3",
+            "encrypts and decrypts objects, only through S3" if write else "decrypts objects, only through S3",
         )
         for region, keys in sorted(by_region.items())
     ]

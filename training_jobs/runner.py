@@ -21,9 +21,10 @@ from .backends.base import Backend, Capacity, LogLine, Request
 from .errors import LostSightError, NotFoundError, UsageError
 from .lifecycle.handle import RunHandle, make_submission
 from .lifecycle.journal import Journal, RunRecord
-from .lifecycle.listing import list_statuses
+from .lifecycle.listing import RunFilter, list_statuses
 from .lifecycle.polling import wait_for
 from .lifecycle.resubmit import Action, decide, stranger
+from .lifecycle.run_logs import attempt_lines, wait_for_nodes
 from .packaging import Package, pack
 from .run import Code, Run, paid_starts, run_id, time_limit
 from .spec import JobSpec
@@ -34,6 +35,7 @@ from .target import JobTarget, pick_target
 
 __all__ = ["Runner", "SubmitPlan", "Submitted"]
 
+_ALL_RUNS = RunFilter()
 _GIVE_UP_S = 180.0
 _REPORT_WAIT_S = 2.0
 """A submit or cancel gives up after these seconds if other processes keep changing the run's record."""
@@ -230,20 +232,36 @@ class Runner:
             self._sleep(0.05)
         raise AssertionError("the last turn raises")
 
-    def logs(self, run: str, *, node: int | None = None, since: float | None = None, follow: bool = False) -> Iterator[LogLine]:
-        """Yield the output of the newest attempt's nodes, from `since` (Unix time; default: all).
+    def logs(
+        self,
+        run: str,
+        *,
+        node: int | None = None,
+        attempt: int | None = None,
+        since: float | None = None,
+        follow: bool = False,
+        on_wait: Callable[[str], None] = lambda _: None,
+    ) -> Iterator[LogLine]:
+        """Yield the output of a run's nodes, from `since` (Unix time; default: all).
 
-        `node` selects one node; `follow` continues until the attempt ends. Raises UsageError for an unknown node.
+        `node` selects one node. `attempt` selects one attempt; the default is all attempts of the newest submission. `follow` continues
+        until the submission's job ends. While a followed run waits for nodes, `on_wait` gets the reason, and again when it changes.
+        Raises UsageError for an unknown node or attempt.
         """
         handle = self._find(run)
         nodes = handle.record.last.spec.nodes
         if node is not None and not 0 <= node < nodes:
             raise UsageError(f"--node: run {run} has no such node, got {node}, allowed: 0..{nodes - 1}")
-        if (job_id := handle.job_id) is not None:
+        if follow:
+            wait_for_nodes(lambda: self._find(run), on_wait, self._sleep)
+            handle = self._find(run)
+        if attempt is not None:
+            yield from attempt_lines(handle, attempt, node=node, since=since, follow=follow)
+        elif (job_id := handle.job_id) is not None:
             yield from handle.backend.logs(job_id, node=node, since=since, follow=follow)
 
-    def runs(self, on_damaged: Callable[[str], None] = lambda _: None) -> list[RunStatus]:
-        """Return the status of all runs of the targets' pools, newest first.
+    def runs(self, on_damaged: Callable[[str], None] = lambda _: None, where: RunFilter = _ALL_RUNS) -> list[RunStatus]:
+        """Return the status of the runs of the targets' pools that pass `where`, newest first. The default lists all runs.
 
         A record that cannot be read is left out and reported to `on_damaged`. If a service cannot be queried, its runs are UNKNOWN and
         reported too, and the other runs are still listed.
@@ -251,8 +269,8 @@ class Runner:
         found: list[RunStatus] = []
         for bucket in self._buckets():
             journal = Journal(bucket)
-            found += list_statuses(journal, functools.partial(self._own_handle, journal), on_damaged)
-        return sorted(found, key=lambda status: -status.submitted_at)
+            found += list_statuses(journal, functools.partial(self._own_handle, journal), on_damaged, where)
+        return where.newest(found)
 
     def _own_handle(self, journal: Journal, record: RunRecord, tag: str) -> RunHandle | None:
         return self._handle(journal, record, tag) if record.pool in self._targets else None

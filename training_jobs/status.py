@@ -87,6 +87,8 @@ class RunStatus(_Model):
     attempts: list[Attempt]
     nodes: int
     gpus: str | None = Field(description="GPUs of one node, as in a job file: H100:8; null = none")
+    command: list[str] = Field(default_factory=list, description="`command` of the job file")
+    labels: dict[str, str] = Field(default_factory=dict, description="`labels` of the job file")
     submitted_at: float
     submitted_by: str | None = Field(None, description="identity of the newest submission's submitter, from its record; null = unknown")
     started_at: float | None

@@ -3,22 +3,92 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from . import options
+
+if TYPE_CHECKING:
+    from gpuyard.training_jobs.state import State
 
 __all__ = ["command"]
 
 
-def command(stack: options.Stack = None, targets: options.Targets = None, json: options.Json = False) -> None:
+def command(
+    state: Annotated[
+        list[str] | None, typer.Option(help="List only runs in this state, such as FAILED; may be repeated.", show_default=False)
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="List only runs whose job has this label; may be repeated.", show_default=False),
+    ] = None,
+    pool: Annotated[str | None, typer.Option(help="List only runs of this pool.", show_default=False)] = None,
+    since: Annotated[
+        str | None, typer.Option(help=f"List only runs that were first submitted since then: {options.MOMENT}.", show_default=False)
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="List at most this number of runs, the newest.", show_default=False)] = None,
+    stack: options.Stack = None,
+    targets: options.Targets = None,
+    json: options.Json = False,
+) -> None:
     """List the runs of a stack, newest first."""
+    from gpuyard.training_jobs.lifecycle.listing import RunFilter
+    from gpuyard.training_jobs.runner import Runner
+    from gpuyard.training_jobs.target import pick_target
+
     from .documents import ListDocument, emit
-    from .targets import make_runner
+    from .targets import find_targets
+    from .times import parse_moment
     from .view import table
 
-    runs = make_runner(stack, targets).runs(lambda damage: print(damage, file=sys.stderr))
+    where = RunFilter(
+        pool=pool,
+        states=_states(state or []),
+        labels=_labels(label or []),
+        since=None if since is None else parse_moment("--since", since),
+        limit=limit,
+    )
+    found, source = find_targets(stack, targets)
+    if pool is not None:
+        pick_target(found, pool, source)
+    runs = Runner(found, source=source).runs(lambda damage: print(damage, file=sys.stderr), where)
     if json:
         emit(ListDocument(runs=runs))
     elif runs:
         print(table(runs))
-    else:
+    elif where == RunFilter(limit=limit):
         print("no runs yet; `gpuyard submit JOB.yaml` starts one")
+    else:
+        print("no run matches the options; `gpuyard list` without options lists all runs")
+
+
+def _states(names: list[str]) -> frozenset[State]:
+    from gpuyard.problems import Problem, did_you_mean
+    from gpuyard.training_jobs.errors import UsageError
+    from gpuyard.training_jobs.state import State
+
+    known = [str(state) for state in State]
+    wrong = [
+        Problem("--state", "unknown state", name, ", ".join(known), did_you_mean(name.upper(), known))
+        for name in names
+        if name.upper() not in known
+    ]
+    if wrong:
+        raise UsageError("the runs cannot be listed", wrong)
+    return frozenset(State(name.upper()) for name in names)
+
+
+def _labels(pairs: list[str]) -> dict[str, str]:
+    from gpuyard.problems import Problem
+    from gpuyard.training_jobs.errors import UsageError
+
+    parts = [(pair, *pair.partition("=")) for pair in pairs]
+    wrong = [
+        Problem("--label", "not a label and its value", pair, "NAME=VALUE, such as team=nlp")
+        for pair, name, equals, _ in parts
+        if not (name and equals)
+    ]
+    if wrong:
+        raise UsageError("the runs cannot be listed", wrong)
+    return {name: value for _, name, _, value in parts}

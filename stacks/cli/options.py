@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Json", "ProjectDirectory", "Run", "Stack", "Targets"]
+__all__ = ["MOMENT", "Json", "ProjectDirectory", "Run", "Stack", "Targets"]
+
+MOMENT = "a duration before now, such as 10m, or an ISO time such as 2026-11-22T03:00"
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Run id, as `gpuyard list` shows it.", show_default=False)]
 Stack = Annotated[str | None, typer.Option("--stack", "-s", help="Pulumi stack that declared the pools.", show_default=False)]

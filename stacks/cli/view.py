@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -59,13 +60,11 @@ def hint_on_interrupt(run: str) -> Iterator[None]:
 
 def _yard_option() -> str:
     """Return this command's --stack or --targets option, to repeat it in a hint."""
-    from shlex import quote
-
     arguments = sys.argv[1:]
     for index, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
         if name in {"--stack", "-s", "--targets"} and (equals or index + 1 < len(arguments)):
-            return f" {name} {quote(value if equals else arguments[index + 1])}"
+            return f" {name} {shlex.quote(value if equals else arguments[index + 1])}"
     return ""
 
 
@@ -158,6 +157,7 @@ def _figures(status: RunStatus) -> str:
         None if metrics.val_loss is None else f"val loss {metrics.val_loss:.3f}",
         None if metrics.tokens_per_s is None else f"{metrics.tokens_per_s / 1000:.1f}k tok/s",
         f"{images:,.0f} images/s" if isinstance(images := metrics.other.get("images_per_s"), int | float) else None,
+        f"accuracy {accuracy:.1%}" if isinstance(accuracy := metrics.other.get("accuracy"), int | float) else None,
         None if metrics.mfu is None else f"MFU {metrics.mfu:.0%}",
         None if metrics.goodput is None else f"goodput {metrics.goodput:.2f}",
         None if metrics.lost_steps is None else f"{counted(metrics.lost_steps, 'step')} lost",
@@ -183,6 +183,8 @@ def summary(status: RunStatus) -> str:
         *(f"  {text}" for text in (_preflight(status), _figures(status)) if text),
         *(f"  | {text}" for text in status.attempts[-1].tail),
         *([f"  submitted by  {status.submitted_by}"] if status.submitted_by else []),
+        *([f"  command  {shlex.join(status.command)}"] if status.command else []),
+        *([f"  labels  {', '.join(f'{name}={value}' for name, value in status.labels.items())}"] if status.labels else []),
         f"  cost  {status.cost.basis} = {_money(status)}",
         f"  checkpoints  {status.checkpoint_url}",
     ]
@@ -217,13 +219,19 @@ def _attempt(attempt: Attempt) -> str:
 
 
 def table(runs: Sequence[RunStatus]) -> str:
-    """Return one line for each run."""
-    width = max(len(run.run_id) for run in runs)
-    rows = (
-        f"{run.run_id:<{width}}  {run.state:<10} {run.pool}  attempt {run.attempt}  {_when(run.submitted_at)}  {_figures(run)}"
+    """Return a heading and one line for each run."""
+    heading = ("RUN", "STATE", "POOL", "ATTEMPT", "SUBMITTED", "BY", "PROGRESS")
+    rows = [
+        (run.run_id, str(run.state), run.pool, str(run.attempt), _when(run.submitted_at), _short(run.submitted_by), _figures(run))
         for run in runs
-    )
-    return "\n".join(row.rstrip() for row in rows)
+    ]
+    widths = [max(len(row[column]) for row in (heading, *rows)) for column in range(len(heading))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (heading, *rows))
+
+
+def _short(principal: str | None) -> str:
+    """Return the part of a principal that names the person or workload: the session of an AWS role, else the whole text."""
+    return (principal or "").rpartition("/")[2] if (principal or "").startswith("arn:") else principal or "unknown"
 
 
 def _when(moment: float) -> str:

@@ -106,7 +106,11 @@ class RunHandle:
     @property
     def job_id(self) -> str | None:
         """The service's id of the newest job; None before it is submitted. Raises UsageError for an id in a wrong format."""
-        found = self.record.last.service_id
+        return self.job_id_of(self.record.last)
+
+    def job_id_of(self, submission: Submission) -> str | None:
+        """Return the service's id of a submission's job; None before it is submitted. Raises UsageError for an id in a wrong format."""
+        found = submission.service_id
         if found is not None and not self.backend.job_id.fullmatch(found):
             where = f"{self.journal.url}, run {self.record.run_id}"
             raise UsageError(f"{where}: service_id is not a job id of {self.target.kind}, got {found[:200]!r}")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 from ..backends.base import SupportsBulkStatus
 from ..errors import GpuyardError, UsageError
+from ..state import State
 from ..status import RunStatus
 from .handle import RunHandle
 from .journal import Journal, RunRecord
 
-__all__ = ["list_statuses"]
+__all__ = ["RunFilter", "list_statuses"]
 
 _CONCURRENT_READS = 16  # of runs in a cloud bucket; each run takes a handful of calls
 
@@ -21,8 +23,37 @@ _HandleOf = Callable[[RunRecord, str], RunHandle | None]
 _OnDamaged = Callable[[str], None]
 
 
-def list_statuses(journal: Journal, handle_of: _HandleOf, on_damaged: _OnDamaged) -> list[RunStatus]:
-    """Return the status of each run for which `handle_of` returns a handle.
+@dataclass(frozen=True)
+class RunFilter:
+    """The runs to list. A run is listed if it passes every field; the defaults let all runs pass."""
+
+    pool: str | None = None
+    states: frozenset[State] = frozenset()
+    """Empty: any state."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Labels that the job file must have, each with this value."""
+    since: float | None = None
+    """Unix time of the oldest first submission."""
+    limit: int | None = None
+    """Highest number of runs. The newest are listed."""
+
+    def wants(self, record: RunRecord) -> bool:
+        """Return whether the record passes. The state is not in the record."""
+        labels = record.last.spec.labels
+        return (
+            self.pool in (None, record.pool)
+            and (self.since is None or record.created_at >= self.since)
+            and all(labels.get(name) == value for name, value in self.labels.items())
+        )
+
+    def newest(self, statuses: Iterable[RunStatus]) -> list[RunStatus]:
+        """Return the runs in a listed state, newest first, at most `limit` of them."""
+        wanted = [status for status in statuses if not self.states or status.state in self.states]
+        return sorted(wanted, key=lambda status: -status.submitted_at)[: self.limit]
+
+
+def list_statuses(journal: Journal, handle_of: _HandleOf, on_damaged: _OnDamaged, where: RunFilter) -> list[RunStatus]:
+    """Return the status of each run that passes `where` and for which `handle_of` returns a handle.
 
     A record that cannot be read is left out and reported to `on_damaged`. If a service cannot be queried, its runs are UNKNOWN and
     reported too, and the other runs are still listed. Raises the bucket's error if no record can be read.
@@ -31,11 +62,14 @@ def list_statuses(journal: Journal, handle_of: _HandleOf, on_damaged: _OnDamaged
     workers = 1 if journal.url.startswith("file:") else _CONCURRENT_READS
     with ThreadPoolExecutor(workers) as pool:
         found = pool.map(lambda run: _handle(journal, run, handle_of, on_damaged, unread), journal.run_ids())
-        handles = [handle for handle in found if handle is not None]
-        if unread and not handles:
+        read = [handle for handle in found if handle is not None]
+        if unread and not read:
             raise unread[0]
+        handles = sorted((handle for handle in read if where.wants(handle.record)), key=lambda handle: -handle.record.created_at)
+        if not where.states:
+            handles = handles[: where.limit]  # the services need not be queried about the others
         _prefetch(handles)
-        return list(pool.map(lambda handle: _status(handle, on_damaged), handles))
+        return where.newest(pool.map(lambda handle: _status(handle, on_damaged), handles))
 
 
 def _handle(journal: Journal, run: str, handle_of: _HandleOf, on_damaged: _OnDamaged, unread: list[GpuyardError]) -> RunHandle | None:

@@ -45,6 +45,8 @@ def build_status(journal: NodeDocuments, record: RunRecord, target: JobTarget, s
         attempts=attempts,
         nodes=record.last.spec.nodes,
         gpus=f"{target.accelerator}:{target.gpus_per_node}" if target.accelerator else None,
+        command=record.last.spec.command,
+        labels=record.last.spec.labels,
         submitted_at=record.created_at,
         submitted_by=record.last.submitter,
         started_at=min(starts) if starts else None,

@@ -95,7 +95,9 @@ def test_a_repeated_submit_finds_its_run(folder: Path, cli: Cli) -> None:
     }
     assert [r["run_id"] for r in json.loads(cli("list", "--json").stdout)["runs"]] == [run]
     assert cli("logs", run).stdout.endswith("\n[node 0] hello\n")
-    assert run in cli("list").stdout
+    heading, line = cli("list", "--pool", "local", "--limit", "1").stdout.splitlines()
+    assert (heading.split()[0], line.split()[0]) == ("RUN", run)
+    assert cli("logs", run, "--attempt", "1").stdout.endswith("\n[node 0] hello\n")
     assert "-> done" in cli("status", run).stdout
     fetched = json.loads(cli("fetch", run, "--into", "results", "--json").stdout)
     assert "output/attempt-1/node-0.json" in fetched["files"]
@@ -194,6 +196,16 @@ def test_unknown_names_and_files(folder: Path, cli: Cli) -> None:
     assert unknown.returncode == 7
     assert "gpuyard list" in unknown.stderr
     assert cli("list").stdout.startswith("no runs yet")
+    assert cli("list", "--state", "failed", "--since", "7d", "--label", "team=nlp").stdout.startswith("no run matches the options")
+    for options, message in (
+        (("--state", "FALED"), "--state: unknown state, got FALED, allowed: PENDING, RUNNING"),
+        (("--label", "nlp"), "--label: not a label and its value, got nlp, allowed: NAME=VALUE, such as team=nlp"),
+        (("--since", "yesterday"), "--since: wrong value, got yesterday, allowed: a duration such as 10m"),
+        (("--pool", "locl"), "pool: no pool of this name takes jobs, got locl, allowed: local; did you mean 'local'?"),
+    ):
+        wrong = cli("list", *options)
+        assert (wrong.returncode, wrong.stdout) == (2, "")
+        assert message in wrong.stderr
     missing = cli("list", GPUYARD_TARGETS=str(folder / "nowhere.json"))
     assert missing.returncode == 2
     assert "pulumi up" in missing.stderr

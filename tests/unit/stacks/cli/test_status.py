@@ -11,6 +11,7 @@ from gpuyard.stacks.cli import view
 from gpuyard.training_jobs.backends.base import ServiceStatus
 from gpuyard.training_jobs.lifecycle.handle import make_submission
 from gpuyard.training_jobs.lifecycle.journal import Journal, RunRecord, SubmissionEnd
+from gpuyard.training_jobs.lifecycle.run_logs import log_window
 from gpuyard.training_jobs.lifecycle.status_builder import build_status
 from gpuyard.training_jobs.run import Code
 from gpuyard.training_jobs.state import Reason, State
@@ -22,12 +23,13 @@ BEGIN = 1_800_000_000.0  # 2027-01-15T08:00:00Z
 URL = "https://us-east-1.console.aws.amazon.com/batch/home?region=us-east-1#jobs/detail/j-2"
 
 
-@pytest.fixture
-def night(tmp_path: Path) -> RunStatus:
-    """Return the status of a run with three attempts: preempted, restarted by the service and preempted, resubmitted and successful."""
-    bucket = f"file://{tmp_path}"
+def record_of_night(folder: Path) -> RunRecord:
+    """Return a run with three attempts: preempted, restarted by the service and preempted, resubmitted and successful."""
+    bucket = f"file://{folder}"
     target = batch_target(bucket)
-    spec = job("night", nodes=2, max_cost_usd=500, retries={"preempted": 3})
+    labels = {"team": "nlp", "kind": "nightly"}
+    command = ["train.py", "--lr", "3e-4"]
+    spec = job("night", nodes=2, max_cost_usd=500, retries={"preempted": 3}, launcher="torchrun", command=command, labels=labels)
     first = make_submission(spec, target, Code("d", f"{bucket}/code"), (), attempt=1, fresh=True, now=BEGIN)
     end = SubmissionEnd(
         state=State.STOPPED, reason=Reason.PREEMPTED, exit_code=75, started_at=BEGIN + 60, ended_at=BEGIN + 7260,
@@ -35,10 +37,16 @@ def night(tmp_path: Path) -> RunStatus:
     )  # fmt: skip
     first = first.model_copy(update={"service_id": "j-1", "ended": end})
     second = make_submission(spec, target, Code("d", f"{bucket}/code"), (first,), attempt=3, fresh=False, now=BEGIN + 7800)
-    record = RunRecord(
+    submitter = "arn:aws:sts::111122223333:assumed-role/ci/nightly"
+    return RunRecord(
         run_id="night-1", name="night", stack=target.stack, pool="p5", request_key="k", created_at=BEGIN,
-        submissions=(first, second.model_copy(update={"service_id": "j-2"})),
+        submissions=(first, second.model_copy(update={"service_id": "j-2", "submitter": submitter})),
     )  # fmt: skip
+
+
+@pytest.fixture
+def night(tmp_path: Path) -> RunStatus:
+    bucket = f"file://{tmp_path}"
     run = tmp_path / "gpuyard/runs/night-1"
     left = {
         "attempts/1.json": {"claimed_at": "2027-01-15T08:01:05Z"},
@@ -57,7 +65,7 @@ def night(tmp_path: Path) -> RunStatus:
         (run / name).parent.mkdir(parents=True, exist_ok=True)
         (run / name).write_text(json.dumps(document))
     reported = ServiceStatus(State.SUCCEEDED, None, 0, BEGIN + 8000, BEGIN + 15200, console_url=URL)
-    return build_status(Journal(bucket), record, target, reported, BEGIN + 99999)
+    return build_status(Journal(bucket), record_of_night(tmp_path), batch_target(bucket), reported, BEGIN + 99999)
 
 
 def test_each_attempt_has_its_own_line_and_times(night: RunStatus) -> None:
@@ -85,8 +93,36 @@ def test_the_text_summary(night: RunStatus) -> None:
     assert lines[3] == "  3  PENDING 3:20 RUNNING 2:00:00 -> done  step 4,000"
     assert lines[4] == "  preflight ok: NET/OFI all-reduce 296.0 GB/s"
     assert lines[5] == "  step 4,000/4,000  loss 2.500  val loss 2.610  91.0k tok/s  MFU 49%  goodput 0.96  0 steps lost"
-    assert lines[6] == "  cost  8.00 node-hours x $55.04 (list price) = $440.32 of $500.00"
-    assert lines[8] == f"  console  {URL}"
+    assert lines[6] == "  submitted by  arn:aws:sts::111122223333:assumed-role/ci/nightly"
+    assert lines[7] == "  command  train.py --lr 3e-4"
+    assert lines[8] == "  labels  team=nlp, kind=nightly"
+    assert lines[9] == "  cost  8.00 node-hours x $55.04 (list price) = $440.32 of $500.00"
+    assert lines[11] == f"  console  {URL}"
+
+
+def test_the_table_has_a_heading_and_the_name_in_a_principal(night: RunStatus) -> None:
+    heading, first, second = view.table([night, night.model_copy(update={"submitted_by": "alice@acme.io", "pool": "p5-spot"})]).splitlines()
+    columns = [heading.index(word) for word in ("RUN", "STATE", "POOL", "ATTEMPT", "SUBMITTED", "BY", "PROGRESS")]
+    assert [first[start:].split()[0] for start in columns[:4]] == ["night-1", "SUCCEEDED", "p5", "3"]
+    assert first[columns[5] :].split()[0] == "nightly"
+    assert second[columns[5] :].split()[0] == "alice@acme.io"
+    assert second[columns[6] :].startswith("step 4,000/4,000")
+
+
+@pytest.mark.parametrize(
+    ("attempt", "job_id", "since", "until"),
+    [(1, "j-1", None, BEGIN + 3660), (2, "j-1", BEGIN + 3660, None), (3, "j-2", None, None)],
+)
+def test_the_log_of_an_attempt_is_a_part_of_its_job_log(
+    night: RunStatus, tmp_path: Path, attempt: int, job_id: str, since: float | None, until: float | None
+) -> None:
+    window = log_window(record_of_night(tmp_path), night.attempts, attempt)
+    assert (window.submission.service_id, window.since, window.until) == (job_id, since, until)
+
+
+def test_a_lost_node_leaves_the_next_start_as_the_end_of_its_log(night: RunStatus, tmp_path: Path) -> None:
+    lost = night.attempts[0].model_copy(update={"ended_at": None})
+    assert log_window(record_of_night(tmp_path), [lost, *night.attempts[1:]], 1).until == night.attempts[1].started_at
 
 
 def test_images_are_not_counted_as_tokens(night: RunStatus) -> None:

@@ -74,7 +74,7 @@ def test_a_closed_stderr_costs_no_document(folder: Path) -> None:
 
 def test_characters_that_stdout_lacks_are_escaped(folder: Path) -> None:
     write_job(folder, [sys.executable, "-c", "print('caf\\u00e9')"])
-    line = "gpuyard submit job.yaml --request-key k --wait && gpuyard logs $(gpuyard list | cut -d' ' -f1)"
+    line = "gpuyard submit job.yaml --request-key k --wait && gpuyard logs $(gpuyard list | tail -1 | cut -d' ' -f1)"
     done = shell(folder, line, PYTHONIOENCODING="ascii")
     assert done.returncode == 0, done.stderr
     assert "caf\\xe9" in done.stdout

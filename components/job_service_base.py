@@ -71,6 +71,10 @@ class JobServiceBase(Component, Generic[_PoolT, _BucketT]):
     """Job targets (JobTarget v1) by pool, as plain data. A pool that takes no jobs has no target."""
     submitter_role: pulumi.Output[str] | None = None
     """Identity for the pipelines in `submitters`; None without submitters."""
+    pool_names: tuple[str, ...]
+    """Names of the pools."""
+    run_bucket_name: str
+    """Name of the run bucket's component."""
     _settings: JobSettings
     _reference: ClassVar[re.Pattern[str]]
     """Form of a reference to a secret."""
@@ -101,6 +105,8 @@ class JobServiceBase(Component, Generic[_PoolT, _BucketT]):
         raw = {"secrets": inputs.secrets or {}, "limits": inputs.limits or {}, "image": inputs.image, "shares": inputs.shares or {}}
         valid = validate_spec(_Settings, raw, f"JobService {name}", self.cloud, found)
         super().__init__("JobService", name, self._props(valid.model_dump(), inputs), tags, opts)
+        self.pool_names = tuple(pool.logical_name for pool in inputs.pools)
+        self.run_bucket_name = inputs.run.logical_name
         self._settings = JobSettings(this_stack(), valid.limits, valid.secrets, valid.image, valid.shares)
         self._make(inputs)
         self.register_outputs(self._outputs())

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from .components.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from .components.stack_targets import job_targets
     from .training_jobs.errors import GpuyardError, UsageError
     from .training_jobs.runner import Runner, Submitted
     from .training_jobs.spec import JobSpec, load_job
@@ -31,6 +32,7 @@ __all__ = [
     "State",
     "Submitted",
     "UsageError",
+    "job_targets",
     "load_job",
     "parse_target",
     "parse_targets",
@@ -47,6 +49,7 @@ _HOMES = {
     "State": ".training_jobs.state",
     "Submitted": ".training_jobs.runner",
     "UsageError": ".training_jobs.errors",
+    "job_targets": ".components.stack_targets",
     "load_job": ".training_jobs.spec",
     "parse_target": ".training_jobs.target",
     "parse_targets": ".training_jobs.target",

@@ -94,6 +94,8 @@ def _problem(item: ErrorDetails, model: type[BaseModel], location: Sequence[obje
     message = item["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if item["type"] in {"value_error", "assertion_error"}:
         return Problem(key, message)
+    if item["type"] == "string_type" and isinstance(item["input"], int | float) and not isinstance(item["input"], bool):
+        return Problem(key, "a number where text belongs", show(item["input"]), fix=f'quote it: "{item["input"]}"')
     return Problem(key, "wrong value", show(item["input"]), message, description)
 
 

@@ -15,6 +15,7 @@ from gpuyard.components.catalogue import DiskRate, Machine, Rate, Table
 from gpuyard.components.catalogue.services import SERVICES, Mode, services_of
 from gpuyard.components.spec import GpuPoolSpec, in_cloud
 from gpuyard.problems import problems_from
+from gpuyard.stacks.cli import schema
 from tools import (
     docs_azure_roles,
     docs_commands,
@@ -160,6 +161,11 @@ def _shown(value: Any) -> str:
     return "" if value is None else f"{value:,g}" if isinstance(value, int | float) else str(value).replace("|", "\\|")
 
 
+def schema_text() -> str:
+    """Return the JSON Schema of a job file, as `gpuyard schema job` prints it. The example job files name it for editors."""
+    return schema.text("job") + "\n"
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     **{f"{cloud}-errors.md": partial(docs_errors.text, cloud) for cloud in MISTAKES},
     **{f"{cloud}-machines.md": partial(machines, cloud) for cloud in CLOUDS},
@@ -171,6 +177,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "exit-codes.md": docs_exit_codes.page,
     "plan.md": docs_plan.page,
     docs_plan.PICTURE: docs_plan.picture,
+    "job.schema.json": schema_text,
 }
 
 

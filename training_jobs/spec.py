@@ -17,6 +17,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
+    WithJsonSchema,
     field_validator,
 )
 
@@ -24,6 +25,7 @@ from ..plain_data import PlainMapping
 from ..problems import Problem, problems_from
 from .durations import Duration
 from .errors import UsageError
+from .other_tools import text_for_list, with_own_keys
 from .process_limits import unusable
 from .secret_rule import arguments_hold_secret, looks_secret, split_marks
 from .strict_yaml import read_yaml
@@ -37,6 +39,16 @@ RECORDED = {"recorded": True}
 _TEXT_KEYS = ("name", "pool", "gpus", "image", "code", "setup", "command", "env", "secrets", "data", "labels")
 """Keys of a job file below which a plain number is text as written: a version `3.10` stays "3.10"."""
 EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+_PLAIN = {"type": ["string", "number"]}
+_Text = Annotated[str, WithJsonSchema(_PLAIN)]
+"""Text that a job file may write as a number."""
+_MARKED = {
+    "type": "object",
+    "properties": {"value": _PLAIN, "secret": {"const": False}},
+    "required": ["value", "secret"],
+    "additionalProperties": False,
+}
+_EnvValue = Annotated[str, WithJsonSchema({"anyOf": [_PLAIN, _MARKED]})]
 
 
 def _default(text: str, description: str) -> Any:
@@ -80,10 +92,10 @@ class JobSpec(_Model):
         None,
         description="folder with the job's code, relative to the job file; files in .gitignore are not sent; default: no code",
     )
-    setup: list[str] | None = Field(None, min_length=1, description="command (argv) that each node runs once before its ranks start")
+    setup: list[_Text] | None = Field(None, min_length=1, description="command (argv) that each node runs once before its ranks start")
     launcher: Literal["torchrun", "none"] = Field("torchrun", description="`torchrun`, or `none`: run the command once per node")
-    command: list[str] = Field(min_length=1, description="argv that follows `torchrun`, e.g. [train.py, --lr, 3e-4]")
-    env: dict[EnvName, str] = Field(default_factory=dict, description="environment variables; secrets go under secrets:")
+    command: list[_Text] = Field(min_length=1, description="argv that follows `torchrun`, e.g. [train.py, --lr, 3e-4]")
+    env: dict[EnvName, _EnvValue] = Field(default_factory=dict, description="environment variables; secrets go under secrets:")
     secrets: dict[EnvName, str] = Field(default_factory=dict, description="{VARIABLE: logical name of a secret in the stack}")
     data: dict[EnvName, str] = Field(
         default_factory=dict, description="{name: URL}, also yard://<bucket>/<path>; the job reads GPUYARD_DATA_<NAME>"
@@ -103,7 +115,14 @@ class JobSpec(_Model):
     preflight: Literal["required", "skip", "only"] = Field(
         "required", description="checks of the nodes before the job starts; `only` checks and runs no job"
     )
-    labels: dict[str, str] = Field(default_factory=dict, description="labels or tags of the job at its service; `local` has none")
+    labels: dict[str, _Text] = Field(default_factory=dict, description="labels or tags of the job at its service; `local` has none")
+
+    @field_validator("command", "setup", mode="before")
+    @classmethod
+    def _arguments_are_a_list(cls, given: object, info: ValidationInfo) -> object:
+        if isinstance(given, str):
+            raise ValueError(text_for_list(info.field_name or "", given))
+        return given
 
     @field_validator("command")
     @classmethod
@@ -201,7 +220,7 @@ def parse_job(data: PlainMapping, source: str = "job") -> JobSpec:
     try:
         return JobSpec.model_validate(data)
     except ValidationError as error:
-        raise UsageError(f"{source} is not a valid job", problems_from(error, JobSpec)) from None
+        raise UsageError(f"{source} is not a valid job", with_own_keys(problems_from(error, JobSpec))) from None
 
 
 def load_job(path: str | Path) -> tuple[JobSpec, Path]:
@@ -215,7 +234,7 @@ def load_job(path: str | Path) -> tuple[JobSpec, Path]:
     try:
         spec = JobSpec.model_validate(data)
     except ValidationError as error:
-        problems = problems_from(error, JobSpec)
+        problems = with_own_keys(problems_from(error, JobSpec))
     if traps or problems:
         raise UsageError(f"{file} is not a valid job", [*traps, *problems])
     return spec, file.resolve().parent

@@ -8,17 +8,13 @@ import typer
 
 from gpuyard.plain_data import PlainDict
 
-__all__ = ["command", "models"]
+__all__ = ["command", "models", "text"]
 
 
 def command(
     name: Annotated[str | None, typer.Argument(help="Name of the schema; default: list the names.", show_default=False)] = None,
 ) -> None:
     """Print the JSON Schema of a file or document, for editors and pipelines."""
-    import json
-
-    from pydantic import TypeAdapter
-
     from gpuyard.problems import Problem, did_you_mean
     from gpuyard.training_jobs.errors import UsageError
 
@@ -29,7 +25,16 @@ def command(
     if name not in known:
         problem = Problem("NAME", "unknown schema", name, ", ".join(known), did_you_mean(name, known))
         raise UsageError("the schema cannot be printed", [problem])
-    print(json.dumps(TypeAdapter(known[name]).json_schema(by_alias=True), indent=2))
+    print(text(name))
+
+
+def text(name: str) -> str:
+    """Return a schema as JSON text. `name`: a key of `models()`."""
+    import json
+
+    from pydantic import TypeAdapter
+
+    return json.dumps(TypeAdapter(models()[name]).json_schema(by_alias=True), indent=2)
 
 
 def models() -> PlainDict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -10,7 +11,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
+import yaml
 
 from gpuyard.components.spec import LimitsSpec
 from gpuyard.training_jobs.errors import UsageError
@@ -61,6 +64,37 @@ def test_the_template_names_every_key() -> None:
     assert named >= set(JobSpec.model_fields)
     spec, _ = load_job(ROOT / "examples/template.yaml")
     assert spec.name == "template"
+
+
+JOB_FILES = sorted(path for path in ROOT.glob("examples/**/*.yaml"))
+
+
+@pytest.mark.parametrize("path", JOB_FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_an_editor_accepts_every_example(path: Path) -> None:
+    text = path.read_text()
+    named = re.match(r"# yaml-language-server: \$schema=(\S+)\n", text)
+    assert named, "the first line names the schema for editors"
+    found = json.loads((path.parent / named[1]).read_text())
+    assert list(jsonschema.Draft202012Validator(found).iter_errors(yaml.safe_load(text))) == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "valid"),
+    [
+        ({"env": {"PAD": {"value": "[PAD]", "secret": False}, "V": 3.10}, "command": ["t.py", 1.20], "labels": {"v": 2}}, True),
+        ({"env": {"PAD": {"value": "[PAD]", "secret": True}}}, False),
+        ({"nodez": 2}, False),
+        ({"command": "train.py"}, False),
+        ({"timeout": "12"}, False),
+    ],
+)
+def test_an_editor_accepts_what_submit_accepts(tmp_path: Path, keys: dict[str, object], valid: bool) -> None:
+    job = {"name": "x", "command": ["t.py"], **keys}
+    found = json.loads((ROOT / "docs/job.schema.json").read_text())
+    assert jsonschema.Draft202012Validator(found).is_valid(job) == valid
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(job))
+    with contextlib.nullcontext() if valid else pytest.raises(UsageError):
+        load_job(tmp_path / "job.yaml")
 
 
 def test_the_error_on_the_page_about_jobs_is_the_real_one(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         (["python3", "x.py"], "torchrun starts Python"),
         (["-m"], "needs a module"),
         (["--nnodes=2", "x.py"], "as keys"),
-        ("train.py", "valid list"),
+        ("train.py", r"text, not a list of arguments, .*write command: \[train.py\]"),
     ],
 )
 def test_a_command_that_cannot_follow_torchrun_is_refused(command: object, part: str) -> None:

@@ -67,7 +67,7 @@ def test_ids_of_another_stack_are_unknown_in_a_preview(record: Any) -> None:
         ),
         (
             lambda: Network("net", {"cidr": "8.8.0.0/16", "zones": [1]}),
-            ["cidr: wrong value, got '8.8.0.0/16'", "zones.0: wrong value, got 1"],
+            ["cidr: wrong value, got '8.8.0.0/16'", 'zones.0: a number where text belongs, got 1; quote it: "1"'],
         ),
         (
             lambda: Network("Net", {"zones": ["us-west-2a"], "egres": "none", "cidr": "10.0.0.0/8"}),

@@ -201,7 +201,7 @@ def test_ids_of_another_stack_are_checked_once_known(record: Any) -> None:
         ),
         (
             lambda: Network("net", {"cidr": "8.8.0.0/16", "zones": [1]}),
-            ["cidr: wrong value, got '8.8.0.0/16'", "zones.0: wrong value, got 1"],
+            ["cidr: wrong value, got '8.8.0.0/16'", 'zones.0: a number where text belongs, got 1; quote it: "1"'],
         ),
         (lambda: Network("net", {"cidr": "198.18.0.0/16", "zones": ZONES}), ["cidr: wrong value, got '198.18.0.0/16'"]),
         (

@@ -1,0 +1,75 @@
+"""Name gpuyard's key for a key of another tool, and the list for a command written as text: docs/migrate.md has the whole tables."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+from ..problems import Problem, show
+from .secret_rule import arguments_hold_secret
+
+__all__ = ["KEYS", "text_for_list", "with_own_keys"]
+
+_PAGE = "docs/migrate.md"
+# SkyPilot's keys: docs.skypilot.co/en/latest/reference/yaml-spec.html. dstack's: its reference of .dstack.yml (type: task). Both read 2026.
+KEYS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "resources": ("SkyPilot", "gpus: H100:8 checks the GPUs; pool: NAME or --pool chooses the machines"),
+        "num_nodes": ("SkyPilot", "nodes: N"),
+        "workdir": ("SkyPilot", "code: FOLDER"),
+        "run": ("SkyPilot", "command: [train.py, ...]"),
+        "envs": ("SkyPilot", "env: {NAME: value}"),
+        "file_mounts": ("SkyPilot", "data: {name: URL}; code: FOLDER sends files of this machine"),
+        "volumes": ("SkyPilot", "data: {name: URL}"),
+        "accelerators": ("SkyPilot", "gpus: H100:8"),
+        "commands": ("dstack", "command: [train.py, ...]"),
+        "retry": ("dstack", "retries: {preempted: N, infra: N}"),
+        "max_duration": ("dstack", "timeout: 12h"),
+        "max_price": ("dstack", "max_cost_usd: N, the cost of the whole run"),
+        "spot_policy": ("dstack", "the pool decides: capacity: spot in the stack file"),
+    }
+)
+"""Top-level key of another tool's job file -> the tool, and gpuyard's way."""
+_SHELL = re.compile(r"[;&|<>$`\n*?]")
+_PLAIN = re.compile(r"[A-Za-z0-9_./=-]+")
+
+
+def with_own_keys(problems: Iterable[Problem]) -> list[Problem]:
+    """Replace the fix of each unknown key that another tool has. Other problems stay as they are."""
+    return [_with_own_key(problem) for problem in problems]
+
+
+def _with_own_key(problem: Problem) -> Problem:
+    if problem.what != "unknown key" or problem.key not in KEYS:
+        return problem
+    tool, way = KEYS[problem.key]
+    return replace(problem, what=f"a key of {tool}, not of gpuyard", allowed=None, fix=f"here: {way} ({_PAGE})")
+
+
+def text_for_list(field: str, text: str) -> Problem:
+    """Return the problem of `command` or `setup` given as text. Its fix is the list to write instead."""
+    if arguments_hold_secret([text]):
+        return Problem("", "text, not a list of arguments", "(secret)", fix="write a list, and pass the secret with secrets:")
+    words = _words(text)
+    if words is None:
+        lines = f"[bash, -c, {json.dumps(text.strip())}]"
+        fix = f"a shell runs only if you name it: {f'launcher: none and command: {lines}' if field == 'command' else f'setup: {lines}'}"
+    else:
+        if field == "command" and re.fullmatch(r"python(3(\.\d+)?)?", words[0]) and len(words) > 1:
+            words = words[1:]  # torchrun starts Python
+        fix = f"write {field}: [{', '.join(word if _PLAIN.fullmatch(word) else json.dumps(word) for word in words)}]"
+    return Problem("", "text, not a list of arguments", show(text), fix=fix)
+
+
+def _words(text: str) -> list[str] | None:
+    """Return the arguments in a text; None if only a shell can read it."""
+    if _SHELL.search(text.strip()):
+        return None
+    try:
+        return shlex.split(text) or None
+    except ValueError:
+        return None

@@ -70,7 +70,7 @@ class JobServiceBase(Component, Generic[_PoolT, _BucketT]):
     targets: pulumi.Output[dict[str, TargetData]]
     """Job targets (JobTarget v1) by pool, as plain data. A pool that takes no jobs has no target."""
     submitter_role: pulumi.Output[str] | None = None
-    """Identity for the pipelines in `submitters`; None without submitters."""
+    """Identity that `submitters` use; None without submitters. On Azure only pipelines use it."""
     pool_names: tuple[str, ...]
     """Names of the pools."""
     run_bucket_name: str
@@ -189,7 +189,8 @@ class ContainerJobServiceBase(JobServiceBase[_PoolT, _BucketT]):
     ) -> None:
         """Make the job service. `writes`: exactly one bucket, the run bucket, with journal, code, checkpoints and results.
 
-        `submitters`: subjects of GitHub's OIDC tokens; a subject with `*` or for pull requests needs a reason. `image`: container image by
+        `submitters`: subjects of GitHub's OIDC tokens, and people and groups of the cloud; a subject with `*` or for pull requests needs a
+        reason. `image`: container image by
         digest, for jobs that name no image.
         """
         self._build(name, JobInputs(pools, writes, reads, submitters, secrets, limits, image), tags, opts)
@@ -219,7 +220,8 @@ class KeyedJobServiceBase(JobServiceBase[_PoolT, _BucketT], Generic[_PoolT, _Buc
     ) -> None:
         """Make the job service. `writes`: exactly one bucket, the run bucket, with journal, code, checkpoints and results.
 
-        `submitters`: subjects of GitHub's OIDC tokens; a subject with `*` or for pull requests needs a reason. `image`: container image by
+        `submitters`: subjects of GitHub's OIDC tokens, and people and groups of the cloud; a subject with `*` or for pull requests needs a
+        reason. `image`: container image by
         digest, for jobs that name no image. `key`: encrypts the logs of jobs (default: a new key).
         """
         self._key = key

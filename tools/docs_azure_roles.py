@@ -15,7 +15,7 @@ roles. Azure itself assigns one more role, to the workspace; see below.
 | identity | used by | roles |
 |---|---|---|
 | of each pool | everything that runs on the pool's machines | write runs, read data, pull images |
-| submitter | tokens of the CI subjects in `gpuyard:submitters`, compared literally | write runs, submit to the workspace |
+| submitter | CI subjects in `gpuyard:submitters`, literally; people in it get the roles themselves | write runs, submit to the workspace |
 | of the workspace | Azure ML | connect to accounts and the registry; and the role that Azure assigns |
 | of the closing workflow | the workflow `end`, from the yard's expiry date on | the clusters of the workspace |
 | of an encryption key | the storage accounts that use the key | wrap and unwrap with it |

@@ -23,8 +23,9 @@ ARGUMENTS: Mapping[str | tuple[str, ...], str] = {
     "writes": "exactly one bucket, the run bucket: records, code, checkpoints, results",
     "reads": "buckets that jobs may read; default none",
     "secrets": "references to secrets by logical name; default none",
-    "submitters": "CI subjects that may submit, `repo:ORG/NAME:ref:refs/heads/main`; one with `*` or of pull requests as "
-    "`{subject, reason}`; default none: people submit with their own rights",
+    "submitters": "who may submit: CI subjects, `repo:ORG/NAME:ref:refs/heads/main`, one with `*` or of pull requests as "
+    "`{subject, reason}`; people and groups in the cloud's form ([pipelines.md](pipelines.md#who-may-submit)); default none: people submit "
+    "with their own rights",
     "shares": "share of each team in the machines of `batch` pools, in whole numbers by name; default none",
     "limits": "limits of one job, see [LimitsSpec](#limitsspec); default none",
     "image": "container image of jobs that name none, by digest; default: each job names its own",

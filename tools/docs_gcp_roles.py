@@ -22,7 +22,7 @@ there. The last table has the roles that Google can grant only on the project.
 | | | each secret of the yard | `{roles.READ_SECRET}` |
 | machines of a `vms` pool (`POOL-node`) | the launcher that you run there | the same as a job | the same as a job |
 | | | the project | write-logs, write-metrics, pull-images |
-| submitter (`JobService-submitter`) | tokens of the CI subjects in `gpuyard:submitters` | the run bucket | `{roles.READ_OBJECTS}` |
+| submitter (`JobService-submitter`) | CI subjects, people and groups in `gpuyard:submitters` | the run bucket | `{roles.READ_OBJECTS}` |
 | | | the run bucket, below `gpuyard/code/` and `gpuyard/submissions/` | `{roles.WRITE_OBJECTS}` |
 | | | the job's account | `{roles.ACT_AS}` |
 | | | the project | submit-jobs |

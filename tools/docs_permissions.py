@@ -97,7 +97,11 @@ def _roles() -> list[_Role]:
             stop_statements(_SCOPE, _STOPPED),
         ),
         _Role("Flow logs of the network", "vpc-flow-logs.amazonaws.com", flow_log_statements(_SCOPE, "FLOW-LOGS")),
-        _Role("Submitter", "CI subjects", submitter(_SCOPE, _RUN, "PROJECT/STACK", _PREFIX, batch, trains)),
+        _Role(
+            "Submitter",
+            "CI subjects, roles and users in `submitters`",
+            submitter(_SCOPE, _RUN, "PROJECT/STACK", _PREFIX, batch, trains),
+        ),
     ]
 
 

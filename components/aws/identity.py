@@ -13,7 +13,7 @@ from ..base import Tags, after, refuse
 from ..validation.submitters import subject_problems
 from .account import Account, AwsComponent, look_up_account
 from .policy import ArnScope, PolicyError, Statement, policy_document
-from .trust import Trust
+from .trust import PEOPLE, Trust
 
 __all__ = ["Identity", "as_text"]
 
@@ -45,7 +45,7 @@ class Identity(AwsComponent):
 
         `account`: the account, if the caller already looked it up.
         """
-        refuse(f"Identity {name}", subject_problems(trust.subjects))
+        refuse(f"Identity {name}", subject_problems(trust.subjects, PEOPLE))
         props = {"trust": trust.service or list(trust.subjects), "managed": list(managed), "instance_profile": instance_profile}
         super().__init__("Identity", name, props, tags, opts)
         scope = (account or look_up_account(self)).arn_scope

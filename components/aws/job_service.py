@@ -25,7 +25,7 @@ from .permissions import Storage
 from .pool_rules import key_problems
 from .replacement_limit import WATCHED, limit_replacements
 from .submitter import submitter
-from .trust import Trust
+from .trust import PEOPLE, Trust
 
 __all__ = ["JobService"]
 
@@ -35,16 +35,15 @@ class JobService(KeyedJobServiceBase[GpuPool, Bucket, EncryptionKey], AwsCompone
 
     Each `batch` pool gets a queue; all of them share a log group and the roles of jobs. All `sagemaker` pools share the role of training
     jobs and a model package group. The machines of `vms` pools get a job's access to the buckets. The service stops a pool that replaces
-    too many machines (docs/aws.md). `submitters` get a role; the account must have GitHub's OIDC provider for them
+    too many machines (docs/aws.md). `submitters` get a role; for pipelines the account must have GitHub's OIDC provider
     (docs/aws-permissions.md). `key`: a key with `for_logs` for the log group.
     `shares`: share of each team in the machines of `batch` pools.
     """
 
     _reference = re.compile(r"arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]+-[A-Za-z0-9]{6}")
     _reference_form = "the complete ARN of a Secrets Manager secret with its last six characters, never the secret's value"
-    _subject_problems = staticmethod(subject_problems)
     submitter_role: pulumi.Output[str] | None
-    """ARN of the role for pipelines. None without submitters; users submit with their own permissions."""
+    """ARN of the role that submitters assume. None without submitters; then users submit with their own permissions."""
 
     queue_arns: list[pulumi.Output[str]]
     """ARNs of the queues of `batch` pools."""
@@ -52,6 +51,10 @@ class JobService(KeyedJobServiceBase[GpuPool, Bucket, EncryptionKey], AwsCompone
     """Whether the service has `sagemaker` pools."""
     alarm_arns: list[pulumi.Output[str]]
     """ARNs of the alarms for pools that replace machines too often and therefore stop."""
+
+    @staticmethod
+    def _subject_problems(subjects: Sequence[str]) -> Problems:
+        return subject_problems(subjects, PEOPLE)
 
     def _problems(self) -> Problems:
         return key_problems(self._key)

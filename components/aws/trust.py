@@ -1,18 +1,24 @@
-"""Trust policies of roles: one AWS service, or tokens of named CI subjects, may assume a role."""
+"""Trust policies of roles: one AWS service, or named submitters (tokens of CI subjects, IAM roles and users), may assume a role."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
 
 from ...plain_data import PlainDict
-from ..validation.submitters import ISSUER
+from ..validation.submitters import ISSUER, People, people_of, pipelines_of
 from .policy import ArnScope, trust_document
 
-__all__ = ["PRINCIPALS", "Trust", "provider_arn"]
+__all__ = ["PEOPLE", "PRINCIPALS", "Trust", "provider_arn"]
 
 _AUDIENCE = "sts.amazonaws.com"
+PEOPLE = People(
+    # docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html: no groups, and no wildcard inside an ARN
+    re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:(role|user)/[\w+=,.@/-]+"),
+    "the ARN of an IAM role or user, arn:aws:iam::ACCOUNT:role/NAME",
+)
 
 # Principal -> format of the source ARN that it sends when it assumes a role. None: it sends no source ARN.
 PRINCIPALS: Mapping[str, str | None] = MappingProxyType(
@@ -38,18 +44,21 @@ PRINCIPALS: Mapping[str, str | None] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Trust:
-    """The principals that may assume a role: either a service of PRINCIPALS or CI subjects."""
+    """The principals that may assume a role: either a service of PRINCIPALS or submitters."""
 
     service: str | None = None
     """Principal of the service, such as ec2.amazonaws.com. A source ARN that the service sends must be of this account and region."""
     subjects: tuple[str, ...] = ()
-    """Subjects of GitHub's OIDC tokens, repo:org/name:ref:refs/heads/main. The account's provider for them must exist."""
+    """Submitters: ARNs of IAM roles and users, and subjects of GitHub's OIDC tokens, repo:org/name:ref:refs/heads/main. For subjects the
+    account's provider must exist."""
 
     def document(self, scope: ArnScope) -> PlainDict:
         """Return the trust policy."""
         if (self.service is None) == (not self.subjects):
             raise ValueError(f"{self}: exactly one of service and subjects is required")
-        return trust_document(_web(self.subjects, scope) if self.service is None else [_service(self.service, scope)])
+        if self.service is not None:
+            return trust_document([_service(self.service, scope)])
+        return trust_document([*_web(pipelines_of(self.subjects), scope), *_people(people_of(self.subjects))])
 
 
 def provider_arn(scope: ArnScope) -> str:
@@ -84,3 +93,8 @@ def _web(subjects: Sequence[str], scope: ArnScope) -> list[PlainDict]:
                 }
             )
     return entries
+
+
+def _people(arns: Sequence[str]) -> list[PlainDict]:
+    """Return a statement that lets these roles and users assume the role. Empty without any."""
+    return [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": sorted(arns)}}] if arns else []

@@ -14,6 +14,7 @@ from .budget import budget_problems
 from .cidr import spec_problems
 from .network import Network
 from .pool_rules import pool_problems
+from .trust import PEOPLE
 
 __all__ = ["yard_problems"]
 
@@ -29,7 +30,7 @@ yard_problems = partial(
         existing_network=Network.adoption_problems,
         existing_bucket=_existing_bucket,
         pool=lambda fields, zones, egress, expires: pool_problems(fields, "net", zones, egress, expires),
-        submitters=subject_problems,
+        submitters=lambda subjects: subject_problems(subjects, PEOPLE),
         tags=tag_problems,
         budget=budget_problems,
     ),

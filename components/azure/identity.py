@@ -75,8 +75,10 @@ class Identity(AzureComponent):
         )
 
 
-def assign(parent: AzureComponent, grant: Grant, principal_id: pulumi.Input[str]) -> pulumi.Output[str]:
-    """Assign a role to a principal. Returns the assignment's id.
+def assign(
+    parent: AzureComponent, grant: Grant, principal_id: pulumi.Input[str], principal_type: str = "ServicePrincipal"
+) -> pulumi.Output[str]:
+    """Assign a role to a principal. Returns the assignment's id. The default type is that of a managed identity.
 
     The assignment states the principal's type. Without the type, Azure looks up the principal, and may not find a new principal yet.
     """
@@ -87,7 +89,7 @@ def assign(parent: AzureComponent, grant: Grant, principal_id: pulumi.Input[str]
         role_definition_id=pulumi.Output.from_input(grant.scope).apply(lambda scope: definition_id(scope, grant.role)),
         role_assignment_name=known.apply(lambda parts: assignment_name(parts[0], grant.role, parts[1])),
         principal_id=principal_id,
-        principal_type="ServicePrincipal",
+        principal_type=principal_type,
         description=grant.role.why,
         opts=parent.child_options(),
         **({"condition": folder_condition(grant.below), "condition_version": "2.0"} if grant.below else {}),

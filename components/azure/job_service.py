@@ -15,7 +15,7 @@ from ..base import Problems, Tags, keywords_only
 from ..job_service_base import JobInputs, JobServiceBase, bucket_urls, make_targets
 from ..job_targets import TargetData
 from ..spec import LimitsSpec
-from ..validation.submitters import Submitter
+from ..validation.submitters import Submitter, people_of, pipelines_of
 from .account import AzureComponent, ResourceGroup, account, configured_location, group_problems
 from .bucket import Bucket
 from .cluster import close_clusters, make_cluster
@@ -33,7 +33,7 @@ from .private_access import (
 )
 from .registry import make_registry
 from .roles import ARTIFACTS_WRITER, BLOB_READER, BLOB_WRITER, ML_SUBMITTER, REGISTRY_PULL, Grant
-from .subjects import exact_subject_problems
+from .subjects import exact_subject_problems, principal
 from .workspace import ISOLATION, Isolation, MlWorkspace, make_workspace, needs_own_outbound_rules
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ class JobService(JobServiceBase[GpuPool, Bucket], AzureComponent):
 
     All `azureml` pools share one workspace and get a cluster each, in a network that Azure ML manages. The identity of every pool, also of
     `vms` pools, gets a job's access to the buckets. Private endpoints connect the pools' networks and Azure ML's network to the buckets.
-    `submitters` get a managed identity. The job service grants no access to secrets: the vault's owner gives the pools' identities `Key
-    Vault Secrets User` on each secret (docs/azure.md).
+    Pipelines in `submitters` get a managed identity, people and groups its roles. The job service grants no access to secrets: the vault's
+    owner gives the pools' identities `Key Vault Secrets User` on each secret (docs/azure.md).
 
     The provider cannot write blobs without account keys. Therefore run `publish_command`, which writes `targets.json`, after each `up` that
     changes the targets.
@@ -63,7 +63,7 @@ class JobService(JobServiceBase[GpuPool, Bucket], AzureComponent):
     _subject_problems = staticmethod(exact_subject_problems)
     _output_names = ("targets", "submitter_role", "publish_command")
     submitter_role: pulumi.Output[str] | None
-    """Client id of the identity for pipelines. None without submitters; users submit with their own permissions."""
+    """Client id of the identity for pipelines. None without pipelines: Entra lets no person use a managed identity."""
     registry: pulumi.Output[str] | None
     """NAME.azurecr.io, for pushing images. None without `registry: premium`."""
     publish_command: pulumi.Output[str]
@@ -90,12 +90,12 @@ class JobService(JobServiceBase[GpuPool, Bucket], AzureComponent):
     ) -> None:
         """Make the job service. `writes`: exactly one bucket, the run bucket, with journal, code, checkpoints and results.
 
-        `submitters`: complete subjects of GitHub's OIDC tokens. `image`: container image by digest, for jobs that name no image.
-        `isolation`: egress of the clusters: internet (default), or approved, which allows only destinations with a rule. `registry`:
-        premium makes a container registry, billed by the day (default: none; an image of any registry works). `registry_id`: id of an
-        existing registry that pools may pull from. `resource_group`: the name of an existing group (default: the group of the first pool's
-        network). The run bucket's `open_to` also applies to the workspace's storage and to the registry. If it is not empty, the whole
-        internet can reach the workspace.
+        `submitters`: complete subjects of GitHub's OIDC tokens, and object ids of people and groups. `image`: container image by digest,
+        for jobs that name no image. `isolation`: egress of the clusters: internet (default), or approved, which allows only destinations
+        with a rule. `registry`: premium makes a container registry, billed by the day (default: none; an image of any registry works).
+        `registry_id`: id of an existing registry that pools may pull from. `resource_group`: the name of an existing group (default: the
+        group of the first pool's network). The run bucket's `open_to` also applies to the workspace's storage and to the registry. If it is
+        not empty, the whole internet can reach the workspace.
         """
         self._isolation, self._registry, self._registry_id, self._given_group = isolation, registry, registry_id, resource_group
         self._build(name, JobInputs(pools, writes, reads, submitters, secrets, limits, image), tags, opts)
@@ -225,10 +225,17 @@ class JobService(JobServiceBase[GpuPool, Bucket], AzureComponent):
             identity_client_id=found["clients"][pool.logical_name],
         )
 
-    def _submitter(self, subjects: Sequence[str], run: Bucket, workspace: ml.Workspace | None) -> pulumi.Output[str] | None:
-        if not subjects or workspace is None:
+    def _submitter(self, submitters: Sequence[str], run: Bucket, workspace: ml.Workspace | None) -> pulumi.Output[str] | None:
+        """Give pipelines an identity with the roles of a submitter, and people and groups the roles themselves."""
+        if workspace is None:
             return None
         grants = [Grant("writes-runs", BLOB_WRITER, run.id, SUBMITTERS_WRITE), Grant("submits", ML_SUBMITTER, workspace.id)]
+        for kind, object_id in map(principal, people_of(submitters)):
+            for grant in grants:
+                assign(self, grant._replace(suffix=f"{grant.suffix}-{object_id[:8]}"), object_id, kind)
+        subjects = pipelines_of(submitters)
+        if not subjects:
+            return None
         name = self.child_name("submitter")
         return Identity(name, grants=grants, subjects=subjects, resource_group=self.group, opts=self.child_options()).client_id
 

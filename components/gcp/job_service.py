@@ -11,11 +11,10 @@ from pulumi_gcp import artifactregistry, kms, secretmanager, storage
 
 from ...plain_data import PlainMapping
 from ...run_bucket import JOBS_WRITE, SUBMITTERS_WRITE, TARGETS
-from ..base import Problems, after, this_stack
+from ..base import after, this_stack
 from ..job_service_base import ContainerJobServiceBase, JobInputs, bucket_urls, make_targets
 from ..job_targets import TargetData
 from ..naming import job_prefix
-from ..validation.submitters import subject_problems
 from .bucket import Bucket
 from .cidr import region_of
 from .gpu_pool import GpuPool
@@ -24,7 +23,7 @@ from .job_targets import TargetContext, vertex_target
 from .project import GcpComponent, ProjectLookup
 from .roles import READ_OBJECTS, READ_SECRET, WRITE_OBJECTS, folder_condition
 from .service_agents import service_agent
-from .submitter import make_submitter, token_condition_problems
+from .submitter import make_submitter, submitter_problems
 
 __all__ = ["JobService"]
 
@@ -36,13 +35,13 @@ class JobService(ContainerJobServiceBase[GpuPool, Bucket], GcpComponent):
     """A service that turns pools and buckets into job targets and writes them to `gpuyard/targets.json` of the run bucket.
 
     `vertex` pools get the service account of jobs, its grants and a repository for images. The machines of `vms` pools get a job's access
-    to the buckets. `submitters` get a service account, which their pipelines impersonate without a key.
+    to the buckets. `submitters` get a service account, which they impersonate without a key.
     """
 
     submitter_role: pulumi.Output[str] | None
-    """Email of the service account for pipelines. None without submitters; users submit with their own permissions."""
+    """Email of the service account that submitters impersonate. None without submitters; then users submit with their own permissions."""
     submitter_provider: pulumi.Output[str] | None
-    """Name of the workload identity provider, which a pipeline needs in addition to the account. None without submitters."""
+    """Name of the workload identity provider, which a pipeline needs in addition to the account. None without pipelines."""
     repository: pulumi.Output[str] | None
     """REGION-docker.pkg.dev/PROJECT/NAME for images of jobs. None without a `vertex` pool."""
 
@@ -50,9 +49,7 @@ class JobService(ContainerJobServiceBase[GpuPool, Bucket], GcpComponent):
     _reference_form = "projects/P/secrets/NAME/versions/N (or latest) of Secret Manager, never the secret's value"
     _output_names = ("targets", "submitter_role", "submitter_provider", "repository")
 
-    @staticmethod
-    def _subject_problems(subjects: Sequence[str]) -> Problems:
-        return [*subject_problems(subjects), *token_condition_problems(subjects)]
+    _subject_problems = staticmethod(submitter_problems)
 
     def _make(self, given: JobInputs[GpuPool, Bucket]) -> None:
         """Make the service account of jobs with its grants, the image repository, the submitter, and targets.json."""

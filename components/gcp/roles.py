@@ -9,6 +9,7 @@ from types import MappingProxyType
 __all__ = [
     "ACT_AS",
     "FEDERATED",
+    "IMPERSONATE",
     "PROJECT_ROLES",
     "READ_OBJECTS",
     "READ_SECRET",
@@ -23,6 +24,7 @@ WRITE_OBJECTS = "roles/storage.objectUser"
 READ_SECRET = "roles/secretmanager.secretAccessor"  # noqa: S105 the name of a role
 ACT_AS = "roles/iam.serviceAccountUser"
 FEDERATED = "roles/iam.workloadIdentityUser"
+IMPERSONATE = "roles/iam.serviceAccountTokenCreator"  # cloud.google.com/docs/authentication/use-service-account-impersonation
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
-"""Workload identity federation for CI pipelines: a pipeline exchanges its OIDC token for a token of the submitter's service account."""
+"""The submitter's service account. People impersonate it; a pipeline exchanges its OIDC token for a token of it (workload identity)."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 
 import pulumi
@@ -11,28 +12,32 @@ from pulumi_gcp import iam, serviceaccount
 
 from ...problems import Problem
 from ..base import after, this_stack
-from ..validation.submitters import ISSUER
+from ..validation.submitters import ISSUER, People, people_of, pipelines_of, subject_problems
 from .identity import Identity
 from .project import GcpComponent, ProjectLookup
-from .roles import ACT_AS, FEDERATED
+from .roles import ACT_AS, FEDERATED, IMPERSONATE
 
-__all__ = ["make_submitter", "members", "pool_id", "token_condition", "token_condition_problems"]
+__all__ = ["make_submitter", "members", "pool_id", "submitter_problems", "token_condition"]
 
 _DIGEST = 16
+PEOPLE = People(
+    re.compile(r"(user|group|serviceAccount):[^@\s*]+@[^@\s*]+"),  # cloud.google.com/iam/docs/principal-identifiers
+    "user:NAME@DOMAIN, group:NAME@DOMAIN or serviceAccount:NAME@DOMAIN",
+)
 _SUBJECT_LIMIT = 127  # bytes of google.subject: cloud.google.com/iam/docs/workload-identity-federation, read on 2026-12-01
 _CONDITION_LIMIT = 4096  # characters: cloud.google.com/iam/docs/reference/rest/v1/projects.locations.workloadIdentityPools.providers
 
 
 def make_submitter(
-    parent: GcpComponent, subjects: Sequence[str], job: Identity, project: ProjectLookup
-) -> tuple[Identity, pulumi.Output[str]]:
-    """Make the submitter's service account, and the workload identity provider through which pipelines use it. Return both.
+    parent: GcpComponent, submitters: Sequence[str], job: Identity, project: ProjectLookup
+) -> tuple[Identity, pulumi.Output[str] | None]:
+    """Make the submitter's service account, which may run jobs as `job` and as no other service account.
 
-    The submitter may run jobs as `job` and as no other service account.
+    Return it, and the name of the workload identity provider through which pipelines use it; None without pipelines.
     """
     identity = Identity(
         parent.child_name("submitter"),
-        purpose="pipelines that submit jobs",
+        purpose="people and pipelines that submit jobs",
         project_roles=("submit-jobs",),
         project=project,
         opts=parent.child_options(),
@@ -44,6 +49,20 @@ def make_submitter(
         member=identity.member,
         opts=parent.child_options(),
     )
+    for member in people_of(submitters):
+        serviceaccount.IAMMember(
+            parent.child_name(f"person-{hashlib.sha256(member.encode()).hexdigest()[:8]}"),
+            service_account_id=identity.id,
+            role=IMPERSONATE,
+            member=member,
+            opts=parent.child_options(),
+        )
+    subjects = pipelines_of(submitters)
+    return identity, _federate(parent, subjects, identity) if subjects else None
+
+
+def _federate(parent: GcpComponent, subjects: Sequence[str], identity: Identity) -> pulumi.Output[str]:
+    """Let pipelines with these subjects become the submitter. Return the name of the workload identity provider."""
     pool = iam.WorkloadIdentityPool(
         parent.child_name("pipelines"),
         workload_identity_pool_id=identity.unique_id.apply(pool_id),
@@ -70,7 +89,7 @@ def make_submitter(
         )
         for number, member in enumerate(members(subjects))
     ]
-    return identity, after(provider.name, [grant.id for grant in grants])
+    return after(provider.name, [grant.id for grant in grants])
 
 
 def pool_id(account: str) -> str:
@@ -96,20 +115,22 @@ def token_condition(subjects: Sequence[str]) -> str:
     return " || ".join(parts)
 
 
-def token_condition_problems(subjects: Sequence[str]) -> list[Problem]:
-    """Return the problems of subjects whose tokens, or whose token condition, are longer than Google accepts."""
+def submitter_problems(subjects: Sequence[str]) -> list[Problem]:
+    """Return the problems of submitters, also of subjects whose tokens, or whose token condition, are longer than Google accepts."""
     shorter = "shorten the name of the branch or environment, or end the subject in *"
-    long = [
+    pipelines = pipelines_of(subjects)
+    found = subject_problems(subjects, PEOPLE)
+    found += [
         Problem(f"submitters.{index}", "Google refuses tokens with this subject", f"{size} bytes", f"at most {_SUBJECT_LIMIT}", shorter)
         for index, size in enumerate(len(subject.encode()) for subject in subjects)
-        if size > _SUBJECT_LIMIT
+        if size > _SUBJECT_LIMIT and subjects[index] in pipelines
     ]
-    length = len(token_condition(subjects))
+    length = len(token_condition(pipelines))
     if length <= _CONDITION_LIMIT:
-        return long
-    what, got = f"together they make a token condition of {length} characters", f"{len(subjects)} subjects"
+        return found
+    what, got = f"together they make a token condition of {length} characters", f"{len(pipelines)} subjects"
     fix = "replace several subjects by one with * at its end, such as repo:ORG/REPOSITORY:*"
-    return [*long, Problem("submitters", what, got, f"a condition of at most {_CONDITION_LIMIT} characters", fix)]
+    return [*found, Problem("submitters", what, got, f"a condition of at most {_CONDITION_LIMIT} characters", fix)]
 
 
 def members(subjects: Sequence[str]) -> list[tuple[str, str]]:

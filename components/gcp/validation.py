@@ -7,14 +7,13 @@ from functools import partial
 from ...problems import Problem
 from ..validation import yard
 from ..validation.buckets import ExistingBucket, key_problems, open_to_problems
-from ..validation.submitters import subject_problems
 from .bucket_rules import existing_problems
 from .budget import budget_problems
 from .cidr import spec_problems
 from .labels import tag_problems
 from .network import Network
 from .pool_rules import pool_problems
-from .submitter import token_condition_problems
+from .submitter import submitter_problems
 
 __all__ = ["yard_problems"]
 
@@ -30,7 +29,7 @@ yard_problems = partial(
         existing_network=Network.adoption_problems,
         existing_bucket=_existing_bucket,
         pool=lambda fields, zones, egress, expires: pool_problems(fields, "net", zones, expires),
-        submitters=lambda subjects: [*subject_problems(subjects), *token_condition_problems(subjects)],
+        submitters=submitter_problems,
         tags=tag_problems,
         budget=budget_problems,
     ),

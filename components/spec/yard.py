@@ -217,8 +217,9 @@ class YardSpec(Spec):
     pools: Mapping[Name, GpuPoolSpec] = Field(min_length=1, description="pools by name, at least one")
     submitters: list[str | OpenSubmitter] = Field(
         default_factory=list,
-        description="CI pipelines that may submit jobs, as GitHub token subjects such as repo:org/name:ref:refs/heads/main; default: none. "
-        "A subject with * or for pull requests needs {subject: ..., reason: ...}",
+        description="who may submit jobs: CI pipelines, as GitHub token subjects such as repo:org/name:ref:refs/heads/main, and people or "
+        "groups, as ARN of an IAM role or user (aws), group:NAME@DOMAIN or user:NAME@DOMAIN (gcp), group:OBJECT-ID or user:OBJECT-ID "
+        "(azure); default: none. A subject with * or for pull requests needs {subject: ..., reason: ...}",
     )
     secrets: Mapping[str, SecretReference] = Field(default_factory=dict, description="references to secrets by logical name; default: none")
     limits: LimitsSpec = Field(LimitsSpec(), description="limits of one job; default: no limits")

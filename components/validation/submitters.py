@@ -1,32 +1,69 @@
-"""Rules for submitters: subjects of GitHub's OIDC tokens, in the same form on every cloud."""
+"""Rules for submitters: pipelines by the subjects of GitHub's OIDC tokens, the same on every cloud; people by the cloud's own names."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
 from ...problems import Problem, problems_from, show
 from ..spec import OpenSubmitter
 
-__all__ = ["ISSUER", "SUBJECT_FORM", "Submitter", "open_subject_problems", "subject_problems", "subjects_of", "submitter_problems"]
+__all__ = [
+    "ISSUER",
+    "SUBJECT_FORM",
+    "People",
+    "Submitter",
+    "open_subject_problems",
+    "people_of",
+    "pipelines_of",
+    "subject_problems",
+    "subjects_of",
+    "submitter_problems",
+]
 
 Submitter = str | OpenSubmitter | Mapping[str, str]
-"""A subject. A subject that admits unreviewed code must be an OpenSubmitter, or a mapping with its keys."""
+"""A subject of a pipeline, or a person or group of the cloud. A subject that admits unreviewed code must be an OpenSubmitter, or a mapping
+with its keys."""
 
 ISSUER = "token.actions.githubusercontent.com"
+_PIPELINE = "repo:"
 _SUBJECT = re.compile(r"repo:[^/:*?\s]+/[^/:*?\s]+:[^*?\s]*\*?")
 SUBJECT_FORM = "repo:ORG/REPOSITORY:ref:refs/heads/BRANCH (or :environment:NAME), with at most one * at the very end"
 
 
-def subject_problems(subjects: Sequence[str]) -> list[Problem]:
-    """Return a problem for each malformed subject. A `*` before the end would admit repositories of other organizations."""
-    return [
-        Problem(f"submitters.{index}", "not a GitHub token subject", show(subject), SUBJECT_FORM, "write repository and branch in full")
-        for index, subject in enumerate(subjects)
-        if not _SUBJECT.fullmatch(subject)
-    ]
+class People(NamedTuple):
+    """How a cloud names the people and groups that may submit."""
+
+    pattern: re.Pattern[str]
+    form: str
+    """Description of the pattern, for messages."""
+
+
+def pipelines_of(subjects: Sequence[str]) -> list[str]:
+    """Return the submitters that are subjects of pipelines."""
+    return [subject for subject in subjects if subject.startswith(_PIPELINE)]
+
+
+def people_of(subjects: Sequence[str]) -> list[str]:
+    """Return the submitters that are people, groups or other principals of the cloud."""
+    return [subject for subject in subjects if not subject.startswith(_PIPELINE)]
+
+
+def subject_problems(subjects: Sequence[str], people: People) -> list[Problem]:
+    """Return a problem for each submitter in a wrong form. A `*` before the end would admit repositories of other organizations."""
+    problems = []
+    for index, subject in enumerate(subjects):
+        if subject.startswith(_PIPELINE):
+            if not _SUBJECT.fullmatch(subject):
+                fix = "write repository and branch in full"
+                problems.append(Problem(f"submitters.{index}", "not a GitHub token subject", show(subject), SUBJECT_FORM, fix))
+        elif not people.pattern.fullmatch(subject):
+            allowed = f"{people.form}; or a pipeline, {SUBJECT_FORM}"
+            problems.append(Problem(f"submitters.{index}", "not a person, group or pipeline", show(subject), allowed))
+    return problems
 
 
 def open_subject_problems(submitters: Sequence[object]) -> list[Problem]:

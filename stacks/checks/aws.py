@@ -16,7 +16,7 @@ from gpuyard.training_jobs.errors import GpuyardError
 from gpuyard.training_jobs.target import BatchTarget
 
 from .check import Check, StackFacts
-from .common import adopted, images, quotas_to_request, run_checks, targets_check
+from .common import adopted, has_pipelines, images, quotas_to_request, run_checks, targets_check
 
 __all__ = ["checks"]
 
@@ -111,7 +111,7 @@ def _spot_role(facts: StackFacts, aws: AwsClients) -> Check | None:
 
 
 def _oidc_provider(facts: StackFacts, aws: AwsClients) -> Check | None:
-    if not any(component.inputs.get("submitters") for component in facts.yard.named("JobService")):
+    if not has_pipelines(facts):
         return None
     caller = aws.call("sts", "get_caller_identity", {})
     arn = f"arn:{str(caller['Arn']).split(':')[1]}:iam::{caller['Account']}:oidc-provider/{ISSUER}"

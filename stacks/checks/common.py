@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from gpuyard.components.planning.document import Need
 from gpuyard.components.planning.quota import needs
+from gpuyard.components.validation.submitters import pipelines_of
 from gpuyard.run_bucket import TARGETS
 from gpuyard.training_jobs.errors import GpuyardError
 from gpuyard.training_jobs.store import open_store
@@ -14,7 +15,7 @@ from gpuyard.training_jobs.target import parse_targets
 
 from .check import Check, StackFacts
 
-__all__ = ["adopted", "images", "quotas_to_request", "run_checks", "targets_check"]
+__all__ = ["adopted", "has_pipelines", "images", "quotas_to_request", "run_checks", "targets_check"]
 
 
 def run_checks(rows: Iterable[tuple[str, Callable[[], Check | None]]]) -> Iterator[Check]:
@@ -26,6 +27,12 @@ def run_checks(rows: Iterable[tuple[str, Callable[[], Check | None]]]) -> Iterat
             found = Check(name, False, f"cannot be checked: {str(error).splitlines()[0]}", "ask for this permission, or check it yourself")
         if found is not None:
             yield found
+
+
+def has_pipelines(facts: StackFacts) -> bool:
+    """Return whether a pipeline may submit, which needs the cloud's trust in GitHub's tokens."""
+    given = [service.inputs.get("submitters") for service in facts.yard.named("JobService")]
+    return any(pipelines_of([str(each) for each in found]) for found in given if isinstance(found, list))
 
 
 def quotas_to_request(facts: StackFacts, region: str) -> list[Need]:

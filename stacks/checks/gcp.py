@@ -19,7 +19,7 @@ from gpuyard.training_jobs.clouds.gcp import GcpClients, gcp_clients
 from gpuyard.training_jobs.errors import NotFoundError
 
 from .check import Check, StackFacts
-from .common import adopted, images, quotas_to_request, run_checks, targets_check
+from .common import adopted, has_pipelines, images, quotas_to_request, run_checks, targets_check
 
 __all__ = ["APIS", "checks"]
 
@@ -51,7 +51,7 @@ _POLICIES = (
             "remove access_logs"),
     _Policy("iam.disableServiceAccountCreation", lambda facts: True, "new service accounts", "ask for an exception for this project"),
     _Policy("compute.restrictCloudNATUsage", lambda facts: _has_nat(facts), "Cloud NAT", "set egress: endpoints, or ask for an exception"),
-    _Policy("iam.workloadIdentityPoolProviders", lambda facts: _has_submitters(facts), "token issuers outside its list",
+    _Policy("iam.workloadIdentityPoolProviders", has_pipelines, "token issuers outside its list",
             "ask to allow https://token.actions.githubusercontent.com"),
 )  # fmt: skip
 
@@ -220,10 +220,6 @@ def _has_service(facts: StackFacts, service: str) -> bool:
 
 def _has_nat(facts: StackFacts) -> bool:
     return any(network.inputs.get("egress") == "nat" for network in facts.yard.named("Network"))
-
-
-def _has_submitters(facts: StackFacts) -> bool:
-    return any(service.inputs.get("submitters") for service in facts.yard.named("JobService"))
 
 
 def _logs_access(facts: StackFacts) -> bool:

@@ -95,7 +95,7 @@ def test_all_problems_with_aws_are_reported_at_once_and_nothing_is_created(recor
         "pools.a.image: not the id of an AMI, got 'ubuntu'",
         "pools.b.service: nodes in network net cannot reach AWS services, because its egress is none, got 'vms'",
         "pools.b.capacity.reservation: not the id of a capacity reservation, got 'mine'",
-        "submitters.0: not a GitHub token subject, got '*'",
+        "submitters.0: not a person, group or pipeline, got '*'",
         "tags: reserved key, got 'stack'",
         "owner: not a mail address, got 'nobody'",
         "budget.alert_at_percent: wrong percentages, got [50, 50]",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gpuyard.components.aws.identity import Identity
 from gpuyard.components.aws.policy import ArnScope, Statement
-from gpuyard.components.aws.trust import PRINCIPALS, Trust, provider_arn
+from gpuyard.components.aws.trust import PEOPLE, PRINCIPALS, Trust, provider_arn
 from gpuyard.components.validation.submitters import subject_problems
 
 SCOPE = ArnScope("111122223333", "us-east-1", "aws")
@@ -108,12 +108,39 @@ def test_exact_subjects_and_subjects_with_a_star_have_separate_statements() -> N
     assert provider_arn(SCOPE) == "arn:aws:iam::111122223333:oidc-provider/token.actions.githubusercontent.com"
 
 
+def test_people_assume_the_role_by_their_own_arn() -> None:
+    arns = (
+        "arn:aws:iam::111122223333:user/alice",
+        "arn:aws:iam::444455556666:role/aws-reserved/sso.amazonaws.com/eu-west-1/Researchers_0a1b",
+    )
+    pipeline, people = Trust(subjects=(*arns, "repo:acme/nlp:ref:refs/heads/main")).document(SCOPE)["Statement"]
+    assert pipeline["Action"] == "sts:AssumeRoleWithWebIdentity"
+    assert people == {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": sorted(arns)}}
+
+
+@pytest.mark.parametrize(
+    "principal",
+    [
+        "arn:aws:iam::111122223333:root",
+        "arn:aws:iam::*:role/x",
+        "arn:aws:iam::111122223333:role/*",
+        "arn:aws:iam::111122223333:group/x",
+        "alice",
+    ],
+)
+def test_a_whole_account_a_group_or_a_wildcard_is_no_submitter(principal: str) -> None:
+    [problem] = subject_problems([principal], PEOPLE)
+    assert str(problem).startswith(
+        f"submitters.0: not a person, group or pipeline, got {principal!r}, allowed: the ARN of an IAM role or user"
+    )
+
+
 @pytest.mark.parametrize(
     "subject",
     ["*", "", "repo:*", "repo:acme/*", "repo:acme/*:ref:refs/heads/main", "repo:*/nlp:*", "repo:acme/nlp:*:x", "acme/nlp", "repo:a/b:x?"],
 )
 def test_subjects_that_admit_other_organizations_are_refused(subject: str, record: Any) -> None:
-    with pytest.raises(pulumi.RunError, match=r"submitters\.0: not a GitHub token subject, got .*, allowed: repo:ORG/REPOSITORY") as caught:
+    with pytest.raises(pulumi.RunError, match=r"submitters\.0: not a .*, got .*repo:ORG/REPOSITORY") as caught:
         record(lambda: Identity("ci", trust=Trust(subjects=(subject,) if subject else ("",)), statements=STATEMENTS))
     assert "Traceback" not in str(caught.value)
 
@@ -129,7 +156,7 @@ def test_a_policy_that_iam_rejects_is_reported_without_a_traceback(part: str, re
 
 @given(st.text(alphabet="repo:/*?ab ", max_size=24))
 def test_an_accepted_subject_names_one_repository(subject: str) -> None:
-    if not subject_problems([subject]):
+    if not subject_problems([subject], PEOPLE) and subject.startswith("repo:"):
         kind, repository, rest = subject.split(":", 2)
         assert kind == "repo"
         assert repository.count("/") == 1

@@ -112,6 +112,21 @@ def test_every_identity_has_single_roles_on_single_resources(record: Any) -> Non
     assert given["audiences"] == ["api://AzureADTokenExchange"]
 
 
+def test_people_and_groups_get_the_roles_of_a_submitter_themselves(record: Any) -> None:
+    group, user = "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9", "1b2c3d4e-5f60-7182-93a4-b5c6d7e8f901"
+    recorded = record(lambda: declare(submitters=(f"group:{group}", f"user:{user}")))
+    names = [request.name for request in recorded.resources.values() if request.name.endswith((group[:8], user[:8]))]
+    found = {name: recorded.inputs(ASSIGNMENT, name) for name in names}
+    assert {name: (given["principalId"], given["principalType"], "condition" in given) for name, given in found.items()} == {
+        "train-may-submits-0a1b2c3d": (group, "Group", False),
+        "train-may-submits-1b2c3d4e": (user, "User", False),
+        "train-may-writes-runs-0a1b2c3d": (group, "Group", True),
+        "train-may-writes-runs-1b2c3d4e": (user, "User", True),
+    }
+    assert not recorded.exports["submitter_role"]
+    assert not [name for name in kinds(recorded) if name.startswith("FederatedIdentityCredential")]
+
+
 def test_submitters_can_parse_the_targets(record: Any) -> None:
     recorded = record(declare, config={"azure-native:location": "East US"})
     targets = parse_targets(recorded.exports["job_targets"], "the export")

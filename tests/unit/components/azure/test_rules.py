@@ -92,7 +92,7 @@ def test_subnets_are_inside_the_network_and_do_not_overlap(length: int, block: s
             subjects.exact_subject_problems(["repo:a/b:ref:refs/tags/*"]),
             ["submitters.0: Azure compares subjects exactly and expands no *, got 'repo:a/b:ref:refs/tags/*', allowed: a complete subject"],
         ),
-        (subjects.exact_subject_problems(["repo:a/b:x"] * 2), ["submitters: a subject is listed twice"]),
+        (subjects.exact_subject_problems(["repo:a/b:x"] * 2), ["submitters: a submitter is listed twice"]),
         (
             subjects.exact_subject_problems([f"repo:a/b:{n}" for n in range(21)]),
             ["submitters: too many subjects, got 21, allowed: at most 20"],

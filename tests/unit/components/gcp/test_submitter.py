@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpuyard.components.gcp.roles import PROJECT_ROLES
-from gpuyard.components.gcp.submitter import members, pool_id, token_condition, token_condition_problems
+from gpuyard.components.gcp.submitter import members, pool_id, submitter_problems, token_condition
 from tests.helpers.gcp_sample_pools import of_type
 from tests.helpers.gcp_sample_yard import SUBJECT, declare
 
@@ -44,6 +44,26 @@ def test_a_token_condition_accepts_only_the_subjects(org: str, repository: str, 
         assert not accepts(found, stranger)
 
 
+def test_people_impersonate_the_submitter_and_need_no_identity_provider(record: Any) -> None:
+    people = ("group:researchers@acme.io", "user:alice@acme.io")
+    recorded = record(lambda: declare(submitters=people))
+    assert of_type(recorded, PROVIDER) == of_type(recorded, POOL) == {}
+    grants = of_type(recorded, ON_ACCOUNT)
+    del grants["train-submitter-acts-as-job"]
+    assert sorted(grant["member"] for grant in grants.values()) == sorted(people)
+    assert {grant["role"] for grant in grants.values()} == {"roles/iam.serviceAccountTokenCreator"}
+    assert all("/train-submitter-" in grant["serviceAccountId"] for grant in grants.values())
+    assert not recorded.exports["submitter_provider"]
+    assert recorded.exports["submitter_role"].startswith("train-submitter-")
+
+
+@pytest.mark.parametrize("member", ["allUsers", "allAuthenticatedUsers", "domain:acme.io", "alice@acme.io", "user:*@acme.io", "user:a@b@c"])
+def test_a_member_without_a_name_of_its_own_is_no_submitter(member: str) -> None:
+    [problem] = submitter_problems([member])
+    text = f"submitters.0: not a person, group or pipeline, got {member!r}, allowed: user:NAME@DOMAIN, group:NAME@DOMAIN or serviceAccount:"
+    assert str(problem).startswith(text)
+
+
 @pytest.mark.parametrize("subjects", [(SUBJECT,), (TAGGED,), (SUBJECT, TAGGED)])
 def test_only_the_subjects_become_the_submitter(record: Any, subjects: tuple[str, ...]) -> None:
     given = tuple({"subject": each, "reason": "tags are made by a release"} if each.endswith("*") else each for each in subjects)
@@ -66,16 +86,16 @@ def test_only_the_subjects_become_the_submitter(record: Any, subjects: tuple[str
 
 def test_too_many_subjects_are_refused() -> None:
     many = [f"repo:acme/nlp-{number:03}:ref:refs/heads/main" for number in range(200)]
-    assert token_condition_problems(many[:50]) == []
-    text = str(*token_condition_problems(many))
+    assert submitter_problems(many[:50]) == []
+    text = str(*submitter_problems(many))
     assert text.startswith("submitters: together they make a token condition of")
 
 
 def test_a_subject_that_google_cannot_map_is_refused() -> None:
     """google.subject has at most 127 bytes, so Google would refuse every submission with a longer one."""
     long = "repo:acme/nlp-train:ref:refs/heads/" + "x" * (127 - 35)
-    assert token_condition_problems([SUBJECT, long]) == []
-    [problem] = token_condition_problems([SUBJECT, long + "x"])
+    assert submitter_problems([SUBJECT, long]) == []
+    [problem] = submitter_problems([SUBJECT, long + "x"])
     assert str(problem).startswith("submitters.1: Google refuses tokens with this subject, got 128 bytes, allowed: at most 127")
 
 

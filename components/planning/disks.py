@@ -45,11 +45,12 @@ def disk_dates(yard: RecordedYard, now: datetime.datetime) -> list[datetime.date
 
 
 def unpriced_disks(yard: RecordedYard, now: datetime.datetime) -> Counter[str]:
-    """Return the number of disks without a price in the catalogue, by the disk's description."""
+    """Return the number of disks without a price in the catalogue, by the disk's description and region."""
     found = Counter[str]()
     for each in _disks(yard, now):
         if each.usd_per_hour is None:
-            found[each.disk.noun] += each.nodes.full
+            where = f" in {each.pool.region or 'an unknown region'}" if each.disk.kind else ""
+            found[each.disk.noun + where] += each.nodes.full
     return found
 
 

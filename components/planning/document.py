@@ -67,6 +67,7 @@ class Need(Document):
     code: str | None = Field(description="the cloud's code of the quota; null: not known")
     name: str
     region: str | None = Field(description="region of the quota; null: one quota for all regions, or a region that is not known")
+    all_regions: bool = Field(description="true: one quota for all regions together")
     unit: str
     amount: int = Field(description="amount that all pools together need with every node on")
     pools: list[str]

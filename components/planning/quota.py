@@ -23,6 +23,7 @@ class _Quota(NamedTuple):
     granted: str | None
     """Why no request is needed."""
     region: str | None
+    all_regions: bool = False
 
 
 def needs(yard: RecordedYard, now: datetime.datetime) -> list[Need]:
@@ -32,8 +33,8 @@ def needs(yard: RecordedYard, now: datetime.datetime) -> list[Need]:
         if pool.machine and not paid_nodes(pool, now).closed:
             quota, amount = _need(pool, pool.machine)
             found.setdefault(quota, []).append((pool.name, amount))
-            if (all_regions := table(pool.cloud).global_quota) and pool.service.list_prices and pool.spec.mode != "reservation":
-                quota = _Quota(all_regions.code, all_regions.name, all_regions.unit, None, None)
+            if (shared := table(pool.cloud).global_quota) and pool.service.list_prices and pool.spec.mode != "reservation":
+                quota = _Quota(shared.code, shared.name, shared.unit, None, None, all_regions=True)
                 found.setdefault(quota, []).append((pool.name, pool.machine.gpus * pool.spec.max_nodes))
     return [
         Need(**quota._asdict(), amount=sum(number for _, number in parts), pools=[pool for pool, _ in parts])

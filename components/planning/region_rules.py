@@ -30,8 +30,14 @@ def _zones(component: RecordedComponent) -> Iterator[str]:
     zones = component.inputs.get("zones") or [component.inputs.get("zone")]
     for zone in zones if isinstance(zones, list) else []:
         # Azure's zones are numbers within the region
-        if isinstance(zone, str) and not zone.isdigit() and component.region and not zone.startswith(component.region):
+        if isinstance(zone, str) and not zone.isdigit() and component.region and not _in(zone, component.region):
             yield f"{component.name}: zone {zone} is not in {component.region}, the region of its provider; change one of them"
+
+
+def _in(zone: str, region: str) -> bool:
+    """Return whether a zone of AWS or GCP is in a region. europe-west12-a is not in europe-west1."""
+    rest = zone.removeprefix(region)
+    return rest != zone and not rest[:1].isdigit()
 
 
 def _networks(yard: RecordedYard) -> Iterator[str]:

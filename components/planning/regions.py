@@ -48,10 +48,13 @@ def region_of(
 
 
 def _region(cloud: str, inputs: Mapping[str, object]) -> str | None:
-    """Return the region that these inputs set. A zone of GCP contains its region; Azure also accepts display names, such as West Europe."""
+    """Return the region that these inputs set. A zone of GCP contains its region; Azure also accepts display names, such as West Europe.
+
+    A resource in `global`, such as a private DNS zone of Azure, has no region of its own.
+    """
     for key in _KEYS[cloud]:
         value = inputs.get(key)
-        if isinstance(value, str) and value:
+        if isinstance(value, str) and value and value.lower() != "global":
             name = value.rpartition("/")[2]
             return name.rpartition("-")[0] if key == "zone" else name.replace(" ", "").lower()
     return None

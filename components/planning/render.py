@@ -101,12 +101,12 @@ def _sections(plan: Plan) -> Iterator[_Section]:
 
 def _quota(needs: Sequence[Need]) -> Iterator[_Section]:
     """Yield the quotas to request. With several regions, each row ends with its region."""
-    regions = sorted({need.region for need in needs if need.region})
+    regions = {need.region or "the region (not known)" for need in needs if not need.all_regions}
     rows = [[f"{need.amount} {need.unit}", need.name, need.code or "(code not known)"] for need in needs]
     if len(regions) > 1:
-        rows = [[*row, need.region or ""] for row, need in zip(rows, needs, strict=True)]
+        rows = [[*row, "" if need.all_regions else need.region or "region not known"] for row, need in zip(rows, needs, strict=True)]
     if rows:
-        where = "" if len(regions) > 1 else f" in {regions[0] if regions else 'the region (not known)'}"
+        where = "" if len(regions) > 1 else f" in {', '.join(regions)}"
         yield _Section(f"quota to request{where}", rows, wrap=1)
 
 

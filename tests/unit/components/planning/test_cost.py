@@ -170,7 +170,7 @@ def test_root_disks_cost_as_long_as_their_nodes_exist(yard: MakeYard) -> None:
 
 
 def test_root_disks_without_a_price_are_listed(yard: MakeYard) -> None:
-    assert money(yard(partial(make_pool, "l4", L4), "eu-central-1")).not_priced == ["2 x root disk of 200 GiB (gp3)"]
+    assert money(yard(partial(make_pool, "l4", L4), "eu-central-1")).not_priced == ["2 x root disk of 200 GiB (gp3) in eu-central-1"]
     own = {**H100, "price_usd_per_hour": 26.5}
     assert money(yard(partial(make_pool, "p", own))).not_priced == ["4 x root disk of 200 GiB"]  # SageMaker's own rates
 

@@ -13,7 +13,10 @@ import pulumi_azure_native as az
 import pulumi_gcp as gcp
 import pytest
 
+import gpuyard.azure
+import gpuyard.gcp
 from gpuyard.components.aws import Bucket, GpuPool, JobService, Network
+from gpuyard.components.planning import render
 from gpuyard.components.planning.plan import make_plan
 from gpuyard.components.planning.recorder import record
 from gpuyard.components.planning.regions import default_regions
@@ -140,6 +143,7 @@ def raw(cloud: str, provider: dict[str, Any], inputs: dict[str, Any]) -> None:
         ("azure", {}, {}, "eastus"),
         ("azure", {"location": "West Europe"}, {}, "westeurope"),
         ("azure", {}, {"location": "swedencentral"}, "swedencentral"),
+        ("azure", {"location": "westus3"}, {"location": "Global"}, "westus3"),
     ],
 )
 def test_the_region_of_a_raw_resource(read: Read, cloud: str, provider: dict[str, Any], inputs: dict[str, Any], region: str) -> None:
@@ -149,3 +153,58 @@ def test_the_region_of_a_raw_resource(read: Read, cloud: str, provider: dict[str
 
 def test_a_default_zone_of_gcp_sets_the_region() -> None:
     assert default_regions({"gcp:zone": "us-central1-a"}) == {"aws": None, "azure": None, "gcp": "us-central1"}
+
+
+def mega_pool(provider: dict[str, str], zone: str = "us-east4-a") -> None:
+    """Declare a pool of machines on GCP in us-central1, and one with a provider of its own."""
+    opts = pulumi.ResourceOptions(provider=gcp.Provider("own", project="acme", **provider)) if provider else None
+    mega = {"machine": "a3-megagpu-8g", "max_nodes": 1, "service": "vms"}
+    here = gpuyard.gcp.Network("net", {"zones": ["us-central1-a"]}, tags=TAGS)
+    there = gpuyard.gcp.Network("own-net", {"zones": [zone]}, tags=TAGS, opts=opts)
+    gpuyard.gcp.GpuPool("here", {**mega, "zone": "us-central1-a"}, network=here, tags=TAGS)
+    gpuyard.gcp.GpuPool("there", {**mega, "zone": zone}, network=there, tags=TAGS, opts=opts)
+
+
+def test_quota_of_an_unknown_region_is_not_listed_under_a_known_one(read: Read) -> None:
+    plan = make_plan(read(lambda: mega_pool({"access_token": "t"})), NOW)
+    text = render.text(plan)
+    assert "quota to request\n" in text
+    (known,) = [line for line in text.splitlines() if line.endswith("us-central1") and "NVIDIA_H100_MEGA" in line]
+    (unknown,) = [line for line in text.splitlines() if line.endswith("region not known") and "NVIDIA_H100_MEGA" in line]
+    assert "8 GPU" in known
+    assert "8 GPU" in unknown
+    assert [need.name for need in plan.quota if need.all_regions] == ["GPUs of all regions together"]
+    assert "1 x root disk of 200 GiB (pd-ssd) in an unknown region" in plan.money.not_priced
+
+
+def test_a_pool_of_gcp_follows_its_own_provider(read: Read) -> None:
+    plan = make_plan(read(lambda: mega_pool({"region": "us-east4"})), NOW)
+    lines = {line.name: line for line in plan.money.lines}
+    assert (lines["there"].region, lines["there"].full.high) == ("us-east4", pytest.approx(92.938, abs=0.001))
+    assert lines["here"].note == "no list price in us-central1; set price_usd_per_hour"
+    assert {(need.region, *need.pools) for need in plan.quota if need.region} == {("us-central1", "here"), ("us-east4", "there")}
+    assert plan.money.not_priced == ["1 x root disk of 200 GiB (pd-ssd) in us-east4"]
+    assert not plan.refused
+
+
+def test_a_zone_of_a_region_whose_name_is_longer_is_refused(read: Read) -> None:
+    plan = make_plan(read(lambda: mega_pool({"region": "europe-west1"}, "europe-west12-a")), NOW)
+    (verdict,) = [verdict for verdict in plan.policy if verdict.rule == "one-region"]
+    assert verdict.findings[0].startswith("there: zone europe-west12-a is not in europe-west1, ")
+
+
+def test_a_pool_of_azure_follows_its_own_provider(read: Read) -> None:
+    def program() -> None:
+        opts = pulumi.ResourceOptions(provider=az.Provider("own", location="West US 3"))
+        network = gpuyard.azure.Network("net", {"zones": ["1"]}, tags=TAGS, opts=opts)
+        h200 = {"machine": "Standard_ND96isr_H200_v5", "max_nodes": 1, "service": "azureml"}
+        pool = gpuyard.azure.GpuPool("h200", h200, network=network, tags=TAGS, opts=opts)
+        runs = gpuyard.azure.Bucket("runs", {}, tags=TAGS)
+        gpuyard.azure.JobService("train", pools=[pool], writes=[runs], tags=TAGS)
+
+    plan = make_plan(read(program), NOW)
+    (line,) = [line for line in plan.money.lines if line.name == "h200"]
+    assert (line.region, line.full.high) == ("westus3", pytest.approx(84.8))
+    assert plan.region == "eastus and westus3"
+    (verdict,) = [verdict for verdict in plan.policy if verdict.rule == "one-region"]
+    assert "train: job service in eastus, its pool h200 in westus3" in verdict.findings[0]

@@ -143,7 +143,7 @@ def pools(**lab: Any) -> None:
     ("disk", "listed"),
     [
         ({}, ["4 x system disk of a cluster node"]),  # the other is on the machine itself, and free
-        ({"disk_gib": 2000}, ["4 x system disk of a cluster node", "2 x root disk of 2000 GiB (Premium_LRS)"]),
+        ({"disk_gib": 2000}, ["4 x system disk of a cluster node", "2 x root disk of 2000 GiB (Premium_LRS) in an unknown region"]),
     ],
 )
 def test_azure_disks_that_cost_are_listed(yard: MakeYard, disk: dict[str, Any], listed: list[str]) -> None:

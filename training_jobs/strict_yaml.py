@@ -19,8 +19,10 @@ __all__ = ["read_yaml"]
 
 _BOOL, _INT, _FLOAT, _TIME = (f"tag:yaml.org,2002:{name}" for name in ("bool", "int", "float", "timestamp"))
 _STR, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
-# the floats of gopkg.in/yaml.v3 (resolve.go, yamlStyleFloat), which the Pulumi CLI uses: 091122223333 and 1e3, text in PyYAML, are numbers
+# the numbers of gopkg.in/yaml.v3 (resolve.go), which the Pulumi CLI uses: 091122223333, 1e3 and 0o17, text in PyYAML, are numbers.
+# It removes underscores first. `pulumi config --json` of 3.259.0 showed each form, 2026-12-01.
 _GO_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_GO_INT = re.compile(r"[-+]?0(o[0-7]+|b[01]+|x[0-9a-f]+)", re.IGNORECASE)
 _Trap = Callable[[yaml.Node, str], Iterator[Problem]]
 _MOST_VALUES = 100_000  # a few lines of nested aliases can expand to billions of values
 _PLAIN_INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
@@ -140,7 +142,16 @@ def _scalar_trap(node: yaml.Node, key: str) -> Iterator[Problem]:
 
 
 def _pulumi_trap(node: yaml.Node, key: str) -> Iterator[Problem]:
+    text = node.value if isinstance(node, yaml.ScalarNode) and node.style is None and node.tag == _STR else ""
     yield from _scalar_trap(node, key)
-    if isinstance(node, yaml.ScalarNode) and node.style is None and node.tag == _STR and _GO_FLOAT.fullmatch(node.value):
-        text, line = node.value, node.start_mark.line + 1
-        yield Problem(key, f"the Pulumi CLI reads unquoted {text} as {float(text):.15g} (line {line})", fix=f'quote it: "{text}"')
+    if (number := _go_number(text)) is not None:
+        line = node.start_mark.line + 1
+        yield Problem(key, f"the Pulumi CLI reads unquoted {text} as {number:.15g} (line {line})", fix=f'quote it: "{text}"')
+
+
+def _go_number(text: str) -> float | None:
+    """Return the number that the Pulumi CLI reads. None: the text is no number."""
+    digits = text.replace("_", "") if not text.startswith("_") else ""
+    if _GO_INT.fullmatch(digits):
+        return int(digits, 0)
+    return float(digits) if _GO_FLOAT.fullmatch(digits) else None

@@ -290,11 +290,24 @@ def test_an_environment_is_unknown(project: Path, cli: Cli, section: str, names:
 
 
 def test_numbers_that_only_the_pulumi_cli_reads_are_refused(project: Path, cli: Cli) -> None:
-    (project / "Pulumi.dev.yaml").write_text("config:\n  aws:allowedAccountIds: [091122223333]\n  acme:rate: 1e3\n")
+    numbers = {"091122223333": "91122223333", "1e3": "1000", "0o17": "15", "-0B11": "-3", "0X1F": "31", "09_1": "91", "1_e3": "1000"}
+    (project / "Pulumi.dev.yaml").write_text("config:\n" + "".join(f"  acme:n{n}: [{text}]\n" for n, text in enumerate(numbers)))
     code, _, err = cli("--stack", "dev", "-C", str(project))
     assert code == 2
-    assert 'the Pulumi CLI reads unquoted 091122223333 as 91122223333 (line 2); quote it: "091122223333"' in err
-    assert 'the Pulumi CLI reads unquoted 1e3 as 1000 (line 3); quote it: "1e3"' in err
+    for line, (text, number) in enumerate(numbers.items(), 2):
+        assert f'the Pulumi CLI reads unquoted {text} as {number} (line {line}); quote it: "{text}"' in err
+
+
+def test_text_that_is_no_number_of_the_pulumi_cli_passes(project: Path, cli: Cli) -> None:
+    (project / "Pulumi.dev.yaml").write_text("config:\n  acme:n: [0o8, 0b2, _1, '0o17', 1.2.3, 1e]\n")
+    (project / "infra" / "__main__.py").write_text("")
+    assert cli("--stack", "dev", "-C", str(project))[0] == 0
+
+
+def test_a_number_that_both_read_otherwise_is_one_problem(project: Path, cli: Cli) -> None:
+    (project / "Pulumi.dev.yaml").write_text("config:\n  acme:owner: 017\n")
+    code, _, err = cli("--stack", "dev", "-C", str(project))
+    assert (code, "YAML reads unquoted 017 as 15" in err, "the Pulumi CLI" in err) == (2, True, False)
 
 
 def test_a_program_that_ends_the_process_prints_no_nonce(project: Path, cli: Cli) -> None:

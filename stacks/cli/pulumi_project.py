@@ -17,6 +17,7 @@ from gpuyard.training_jobs.errors import UsageError
 from gpuyard.training_jobs.strict_yaml import read_yaml
 
 from .project_files import find_project_file, stack_files
+from .streams import program_output_to_stderr
 
 if TYPE_CHECKING:
     from gpuyard.components.planning.recorder import Recording
@@ -125,28 +126,11 @@ def _program_folder(project: PulumiProject) -> Iterator[None]:
         os.chdir(folder)
         sys.path.insert(0, str(folder))
         sys.argv = [str(project.program)]
-        with contextlib.redirect_stdout(sys.stderr), _descriptor_to_stderr():
+        with program_output_to_stderr():
             yield
     finally:
         sys.path[:], sys.argv = old_path, old_argv
         os.chdir(old_folder)
-
-
-@contextlib.contextmanager
-def _descriptor_to_stderr() -> Iterator[None]:
-    """Redirect file descriptor 1 to stderr, so that stdout gets only the document, not the output of subprocesses and libraries."""
-    sys.stdout.flush()
-    try:
-        kept = os.dup(1)
-        os.dup2(2, 1)
-    except OSError:  # stdout or stderr is closed
-        yield
-        return
-    try:
-        yield
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
 
 
 def _stack_file(project_file: Path, folder: Path, stack: str) -> Path:

@@ -5,12 +5,14 @@ All output of gpuyard passes through these streams, so no text of a job, service
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
+import io
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, TextIO, cast
+from typing import TYPE_CHECKING, BinaryIO, TextIO, cast
 
 from gpuyard.training_jobs.state import Exit
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-__all__ = ["OutputError", "guarded_streams", "styled", "terminal", "unescaped"]
+__all__ = ["OutputError", "guarded_streams", "program_output_to_stderr", "styled", "terminal", "unescaped"]
 
 
 class OutputError(Exception):
@@ -62,6 +64,22 @@ class _Guarded:
         """Return the same stream without escaping."""
         return _Guarded(self._stream, required=self._required, escape=False)
 
+    def move(self, descriptor: int) -> bool:
+        """Write to this descriptor from now on, if the stream writes to descriptor 1. Return whether it did."""
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            if self._open().fileno() == 1:
+                self.flush()
+                self._stream = open(descriptor, "w", encoding=self._open().encoding, errors=self._open().errors)  # noqa: SIM115
+                return True
+        return False
+
+    def discard(self) -> None:
+        """Redirect the stream to /dev/null, because the interpreter flushes it at exit and would fail again."""
+        with contextlib.suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._open().fileno())
+            os.close(nowhere)
+
     def flush(self) -> None:
         """Flush the stream. A closed stream has nothing to flush."""
         with self._failures():
@@ -100,15 +118,16 @@ def guarded_streams() -> Iterator[None]:
     Raises OutputError if stdout cannot be written. Without the flush, the interpreter would find this error only when it exits.
     """
     before = sys.stdout, sys.stderr
-    sys.stdout = cast(TextIO, _Guarded(before[0], required=True))
+    stdout = _Guarded(before[0], required=True)
+    sys.stdout = cast(TextIO, stdout)
     sys.stderr = cast(TextIO, _Guarded(before[1], required=False))
     try:
         try:
             yield
         finally:
-            sys.stdout.flush()
+            stdout.flush()
     except OutputError:
-        _discard(before[0])
+        stdout.discard()
         raise
     finally:
         sys.stdout, sys.stderr = before
@@ -133,9 +152,47 @@ def styled(text: str, style: str = "") -> Text:
     return Text(escaped(text), style=style)
 
 
-def _discard(stream: TextIO | None) -> None:
-    """Redirect the stream to /dev/null, because the interpreter flushes it at exit and would fail again."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, cast(TextIO, stream).fileno())
-        os.close(nowhere)
+class _Bytes(io.RawIOBase):
+    """A binary stream that decodes its input and writes it to a guarded text stream."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._decoder = stream, codecs.getincrementaldecoder("utf-8")("backslashreplace")
+
+    def writable(self) -> bool:
+        """Return true."""
+        return True
+
+    def fileno(self) -> int:
+        """Return the descriptor of the text stream, for subprocesses."""
+        return self._stream.fileno()
+
+    def write(self, data: object, /) -> int:
+        """Write all bytes of a bytes-like object."""
+        content = bytes(cast(bytes, data))
+        self._stream.write(self._decoder.decode(content))
+        return len(content)
+
+
+@contextlib.contextmanager
+def program_output_to_stderr() -> Iterator[None]:
+    """Send the output of a user's program, its threads and subprocesses to stderr, so that stdout gets only our document.
+
+    A thread, an exit handler or a subprocess can write to descriptor 1 after the program has ended. Our stdout is therefore moved to
+    another descriptor, and descriptor 1 stays redirected. Where `sys.stdout` is not descriptor 1, as in tests, it is restored.
+    """
+    stdout = sys.stdout
+    program = io.TextIOWrapper(cast(BinaryIO, _Bytes(sys.stderr)), encoding="utf-8", errors="backslashreplace", write_through=True)
+    with contextlib.redirect_stdout(program), contextlib.redirect_stderr(program):
+        stdout.flush()
+        try:
+            kept = os.dup(1)
+            os.dup2(2, 1)
+        except OSError:  # stdout or stderr is closed
+            yield
+            return
+        try:
+            yield
+        finally:
+            if not (isinstance(stdout, _Guarded) and stdout.move(kept)):
+                os.dup2(kept, 1)
+                os.close(kept)

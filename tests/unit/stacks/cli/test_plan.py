@@ -237,11 +237,16 @@ def test_the_schema_is_printed_without_loading_pulumi() -> None:
 
 
 NOISY = """\
-import os, subprocess, sys
+import atexit, os, subprocess, sys, threading
 print("from print")
 sys.stdout.flush()
 os.write(1, b"from a descriptor\\n")
 subprocess.run([sys.executable, "-c", "print('from a subprocess')"], check=True)
+subprocess.run(["echo", "from a subprocess of stdout"], stdout=sys.stdout, check=True)
+sys.stdout.buffer.write(b"from a buffer \\xff\\n")
+sys.stderr.buffer.write(b"from a buffer of stderr\\n")
+atexit.register(lambda: sys.stdout.write("from an exit handler\\n"))
+threading.Thread(target=lambda: [os.write(1, b"from a thread\\n") for _ in iter(int, 1)], daemon=True).start()
 """
 
 
@@ -251,11 +256,17 @@ def test_output_of_the_program_does_not_spoil_the_document(project: Path) -> Non
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["schema"] == "gpuyard.plan/1"
-    assert [line for line in done.stderr.splitlines() if line.startswith("from ")] == [
+    printed = [line for line in done.stderr.splitlines() if line.startswith("from ")]
+    assert [line for line in printed if line != "from a thread"] == [
         "from print",
         "from a descriptor",
         "from a subprocess",
+        "from a subprocess of stdout",
+        "from a buffer \\xff",
+        "from a buffer of stderr",
+        "from an exit handler",
     ]
+    assert "from a thread" in printed
 
 
 def test_files_named_yml_are_found_as_the_cli_finds_them(project: Path) -> None:

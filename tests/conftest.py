@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+from botocore.loaders import JSONFileLoader, Loader
 from hypothesis import configuration, settings
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -39,6 +42,22 @@ _FIRST = (
     "tests/faults/",
     "tests/contract/",
 )
+
+
+@functools.cache
+def _service_model(path: str) -> Any:
+    """Return the content of a file of botocore's models."""
+    return JSONFileLoader.load_file(JSONFileLoader(), path)
+
+
+class _CachedModels(JSONFileLoader):  # type: ignore[misc]
+    """Parses each model of botocore once in a test process, not once in each of the hundreds of sessions."""
+
+    def load_file(self, file_path: str) -> Any:
+        return _service_model(file_path)
+
+
+Loader.FILE_LOADER_CLASS = _CachedModels
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

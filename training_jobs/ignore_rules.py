@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
+import itertools
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from pathspec import GitIgnoreSpec
-from pathspec.patterns.gitignore.base import GitIgnorePatternError
+from .ignore_patterns import Pattern, parse_patterns, verdict
 
 __all__ = ["GIT", "Rules", "rules_above"]
 
@@ -19,23 +19,26 @@ GIT = ".git"
 class Rules:
     """Ignore rules of each folder, the outermost folder first. Patterns are relative to their folder."""
 
-    levels: tuple[tuple[Path, GitIgnoreSpec], ...] = ()
+    levels: tuple[tuple[Path, list[Pattern]], ...] = ()
+    everything: bool = False
+    """A rule of the repository ignores the folder that holds all these paths."""
 
     def ignore(self, path: Path, *, is_folder: bool) -> bool | None:
         """Return whether the rules ignore an entry: None = no rule matches, False = a rule with `!` includes it."""
-        suffix = "/" if is_folder else ""
-        verdict: bool | None = None
-        for base, spec in self.levels:
-            found = spec.check_file(path.relative_to(base).as_posix() + suffix).include
-            verdict = verdict if found is None else found
-        return verdict
+        if self.everything:
+            return True
+        for base, patterns in reversed(self.levels):
+            found = verdict(patterns, os.fsencode(path.relative_to(base)), is_folder=is_folder)
+            if found is not None:
+                return found
+        return None
 
     def below(self, folder: Path) -> Rules:
         """Return the rules that apply inside a folder, its own .gitignore last. A nested git repository inherits no rules."""
         start = (_exclude_file(folder),) if (folder / GIT).exists() else ()
-        levels = () if start else self.levels
-        specs = [(folder, _spec(file)) for file in (*start, folder / ".gitignore") if file.is_file()]
-        return Rules((*levels, *specs))
+        above = Rules() if start else self
+        own = [(folder, parse_patterns(file.read_bytes())) for file in (*start, folder / ".gitignore") if file.is_file()]
+        return Rules((*above.levels, *own), above.everything)
 
 
 def rules_above(folder: Path) -> Rules:
@@ -44,8 +47,11 @@ def rules_above(folder: Path) -> Rules:
     rules = Rules()
     if repository is None or repository == folder:
         return rules
-    for part in reversed([parent for parent in folder.parents if parent.is_relative_to(repository)]):
+    parts = [folder, *(parent for parent in folder.parents if parent.is_relative_to(repository))][::-1]
+    for part, inner in itertools.pairwise(parts):
         rules = rules.below(part)
+        if rules.ignore(inner, is_folder=True):
+            return Rules(everything=True)
     return rules
 
 
@@ -58,15 +64,3 @@ def _exclude_file(repository: Path) -> Path:
         if common.is_file():
             git = git / common.read_text(errors="replace").strip()
     return git / "info" / "exclude"
-
-
-def _spec(file: Path) -> GitIgnoreSpec:
-    """Read the ignore rules of a file. Invalid patterns, such as `[z-a]` or a lone `!`, are skipped, as in git."""
-    lines = []
-    for line in file.read_text(encoding="utf-8-sig", errors="surrogateescape").split("\n"):
-        try:
-            GitIgnoreSpec.from_lines([line.removesuffix("\r")])
-        except (GitIgnorePatternError, re.error):
-            continue
-        lines.append(line.removesuffix("\r"))
-    return GitIgnoreSpec.from_lines(lines)

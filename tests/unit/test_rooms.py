@@ -41,6 +41,7 @@ _JOBS = {
         "code_files",
         "durations",
         "value_bounds",
+        "ignore_patterns",
         "ignore_rules",
         "key_files",
         "other_tools",
@@ -90,7 +91,7 @@ TABLE = {
     "components.azure": _cloud("pulumi_azure_native"),
     "components.planning": Row({"pulumi", "rich", *_NEUTRAL, *_ABOVE_CLOUDS}),
     "training_jobs": Row(set()),
-    **{name: Row(_NEUTRAL | _JOBS | {"pathspec"}) for name in _JOBS},
+    **{name: Row(_NEUTRAL | _JOBS) for name in _JOBS},
     "training_jobs.clouds": Row({"training_jobs.errors", "plain_data"}, {"boto3", "botocore", "azure", *_GOOGLE}),
     "training_jobs.store": Row(_NEUTRAL | _STORED, _STORAGE),
     "training_jobs.lifecycle": Row(

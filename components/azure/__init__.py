@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..lazy import CLOUD_NAMES, lazy_names
+from ..lazy_sdk import load_on_use
 
 if TYPE_CHECKING:
     from .bucket import Bucket
@@ -18,4 +19,5 @@ if TYPE_CHECKING:
 
 __all__ = ["Bucket", "Budget", "EncryptionKey", "GpuPool", "Identity", "JobService", "Network", "yard_problems"]
 
+load_on_use("pulumi_azure_native")
 __getattr__, __dir__ = lazy_names(__name__, CLOUD_NAMES)

@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 _TABLES = Path(__file__).parent
+_YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's parser, where PyYAML was built with it, is ten times faster
 _SHARE_OF_PUBLISHED = 0.7
 _HOURS = 730  # of a month
 
@@ -180,7 +181,7 @@ class Table(_Row):
 @cache
 def table(cloud: str) -> Table:
     """Return the catalogue of a cloud."""
-    data = yaml.safe_load((_TABLES / f"{cloud}.yaml").read_text(encoding="utf-8"))
+    data = yaml.load((_TABLES / f"{cloud}.yaml").read_text(encoding="utf-8"), Loader=_YAML)  # noqa: S506 both loaders are safe
     data.pop("quota_families", None)  # YAML anchors for the rows
     machines = {name: {"name": name, "cloud": cloud, **row} for name, row in data["machines"].items()}
     return Table.model_validate({**data, "machines": machines})

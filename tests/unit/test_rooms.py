@@ -24,7 +24,9 @@ ROOMS = ("components", "stacks", "training_jobs")
 _GOOGLE = {"google", "requests", "urllib3"}  # what its clients speak through
 _STORAGE = {"fsspec", "s3fs", "gcsfs", "adlfs", "boto3", "botocore", "azure", *_GOOGLE}
 _NEUTRAL = {"pydantic", "pydantic_core", "yaml", "problems", "counts", "plain_data", "run_bucket"}
-_COMPONENTS = {f"components.{name}" for name in ("lazy", "spec", "catalogue", "validation", "naming", "boot", "job_targets", "expiry")}
+_COMPONENTS = {
+    f"components.{name}" for name in ("lazy", "lazy_sdk", "spec", "catalogue", "validation", "naming", "boot", "job_targets", "expiry")
+}
 _BASES = {f"components.{name}" for name in ("base", "bucket_base", "network_base", "pool_base", "job_service_base")}
 _ABOVE_CLOUDS = _COMPONENTS | _BASES | {"components.registry"}
 _JOBS = {

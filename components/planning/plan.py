@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from gpuyard.counts import counted
 
+from ..validation.submitters import pipelines_of
 from .clouds import CLOUDS
 from .cost import money
 from .document import Branch, Plan, Planned, Unknowns
@@ -128,7 +129,7 @@ def _gpu_pool(component: RecordedComponent, pool: RecordedPool | None, below: Ma
 
 def _job_service(component: RecordedComponent, pool: RecordedPool | None, below: Mapping[str, int]) -> str:
     submitters = component.inputs.get("submitters") or []
-    number = len(submitters) if isinstance(submitters, list) else 0
+    number = len(pipelines_of([str(each) for each in submitters])) if isinstance(submitters, list) else 0
     if component.cloud == "local":
         return "jobs of this machine's users"
     shares = component.inputs.get("shares")

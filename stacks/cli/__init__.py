@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from . import cancel, doctor, fetch, list_, logs, pin, plan, pools, schema, status, submit, wait
+from . import cancel, doctor, fetch, init, list_, logs, pin, plan, pools, schema, status, submit, wait
 from .streams import OutputError, guarded_streams
 
 __all__ = ["app", "main"]
@@ -37,6 +37,7 @@ for name, module in {
     "pin": pin,
     "schema": schema,
     "doctor": doctor,
+    "init": init,
 }.items():
     app.command(name)(module.command)
 

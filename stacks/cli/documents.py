@@ -20,6 +20,7 @@ __all__ = [
     "DoctorDocument",
     "ErrorDocument",
     "FetchDocument",
+    "InitDocument",
     "JobPinDocument",
     "ListDocument",
     "PinDocument",
@@ -94,6 +95,15 @@ class FetchDocument(_Document):
     folder: str
     files: list[str] = Field(description="paths in the folder; an object gets the suffix .object if a folder has its name")
     left_out: list[str] = Field(description="links and objects that were not copied, each with the reason")
+
+
+class InitDocument(_Document):
+    """Output of `init --json`."""
+
+    schema_: Literal["gpuyard.init/1"] = Field("gpuyard.init/1", alias="schema")
+    folder: str
+    cloud: str
+    files: list[str] = Field(description="paths of the files that were written, in the folder")
 
 
 class PoolDocument(_Document):

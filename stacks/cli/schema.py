@@ -61,6 +61,7 @@ def models() -> PlainDict:
         "job-pin": documents.JobPinDocument,
         "list": documents.ListDocument,
         "fetch": documents.FetchDocument,
+        "init": documents.InitDocument,
         "pools": documents.PoolsDocument,
         "doctor": documents.DoctorDocument,
         "error": documents.ErrorDocument,

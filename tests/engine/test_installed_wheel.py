@@ -106,3 +106,5 @@ def test_an_install_brings_no_generic_name(team: Team, tmp_path: Path) -> None:
     home, generic = json.loads(team.python(code, cwd=tmp_path))
     assert home.startswith(str(team.root / "venv") + os.sep)
     assert generic == []
+    team.gpuyard("init", "made")  # its templates are in the wheel
+    assert json.loads(team.gpuyard("plan", "--stack", "dev", "--json", "-C", "made"))["problems"] == []

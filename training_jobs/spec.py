@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,12 +20,14 @@ from pydantic import (
     ValidatorFunctionWrapHandler,
     WithJsonSchema,
     field_validator,
+    model_validator,
 )
 
 from ..plain_data import PlainMapping
-from ..problems import Problem, problems_from
+from ..problems import Problem, did_you_mean, problems_from
 from .durations import Duration
 from .errors import UsageError
+from .launch.variables import NAMES, data_variable, used_variables
 from .other_tools import text_for_list, with_own_keys
 from .process_limits import unusable
 from .secret_rule import arguments_hold_secret, looks_secret, split_marks
@@ -175,7 +178,7 @@ class JobSpec(_Model):
     def _data_names_differ(cls, data: dict[str, str]) -> dict[str, str]:
         by_variable = defaultdict[str, list[str]](list)
         for name in data:
-            by_variable[f"GPUYARD_DATA_{name.upper()}"].append(name)
+            by_variable[data_variable(name)].append(name)
         for variable, names in by_variable.items():
             if len(names) > 1:
                 raise ValueError(Problem("", "two names for one variable", ", ".join(names), fix=f"rename one: both would be {variable}"))
@@ -189,6 +192,19 @@ class JobSpec(_Model):
             raise ValueError(problem)
         return value
 
+    @model_validator(mode="after")
+    def _arguments_use_known_variables(self, info: ValidationInfo) -> JobSpec:
+        known = [*NAMES, *map(data_variable, self.data), *self.env]
+        problems = [
+            Problem(f"{field}.{index}", "no such variable", f"${{{name}}}", ", ".join(known), _variable_fix(name, known))
+            for field, argv in (("command", self.command), ("setup", self.setup or []))
+            for index, name in (used_variables(argv) if argv else [])
+            if name not in known
+        ]
+        if problems and info.context != RECORDED:
+            raise ValueError(*problems)
+        return self
+
     @field_validator("secrets")
     @classmethod
     def _secrets_are_not_in_env(cls, secrets: dict[str, str], info: ValidationInfo) -> dict[str, str]:
@@ -196,6 +212,10 @@ class JobSpec(_Model):
         if both:
             raise ValueError(f"set in secrets and in env: {', '.join(both)}; remove each from one of the two")
         return secrets
+
+
+def _variable_fix(name: str, known: Sequence[str]) -> str:
+    return did_you_mean(name, known) or f"write $${{{name}}} for the text ${{{name}}} itself"
 
 
 def _command_problem(command: list[str], launcher: str | None) -> str | None:

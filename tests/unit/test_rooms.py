@@ -94,6 +94,7 @@ TABLE = {
     "components.planning": Row({"pulumi", "rich", *_NEUTRAL, *_ABOVE_CLOUDS}),
     "training_jobs": Row(set()),
     **{name: Row(_NEUTRAL | _JOBS) for name in _JOBS},
+    "training_jobs.spec": Row(_NEUTRAL | _JOBS | {"training_jobs.launch.variables"}),  # one rule for names, here and on the node
     "training_jobs.clouds": Row({"training_jobs.errors", "plain_data"}, {"boto3", "botocore", "azure", *_GOOGLE}),
     "training_jobs.store": Row(_NEUTRAL | _STORED, _STORAGE),
     "training_jobs.lifecycle": Row(

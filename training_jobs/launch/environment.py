@@ -9,6 +9,7 @@ from . import secrets
 from .gib import gib_settings
 from .run_record import Job
 from .topology import NodePlacement
+from .variables import data_variable
 
 __all__ = ["worker_environment"]
 
@@ -34,7 +35,7 @@ def worker_environment(
         "GPUYARD_CHECKPOINT_KEEP": str(job["checkpoint"]["keep"]),
         "GPUYARD_STOP_FILE": str(stop_file),
         "GPUYARD_REPORT_FILE": str(report_file),
-        **{f"GPUYARD_DATA_{name.upper().replace('-', '_')}": url for name, url in job["data"].items()},
+        **{data_variable(name): url for name, url in job["data"].items()},
     }
     fabric = job["fabric"]
     defaults = {"PYTHONUNBUFFERED": "1", **gib_settings(fabric["transport"] if fabric else None)}

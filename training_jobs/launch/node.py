@@ -26,6 +26,7 @@ from .progress import ProgressWriter, utc_now, write_document
 from .run_record import Job
 from .supervision import Supervisor
 from .topology import NodePlacement
+from .variables import expand
 
 __all__ = ["NodeAttempt", "job_result"]
 
@@ -77,7 +78,7 @@ class NodeAttempt:
         env = worker_environment(self._placement, self._job, self._attempt, self._run_url, stop_file, self._report_file)
         setup, setup_done = self._job["setup"], self._state / "set-up"
         if setup and not setup_done.exists():  # once per node, also when it runs several attempts
-            self._run_command(setup, env, "setup")
+            self._run_command(expand(setup, env), env, "setup")
             setup_done.touch()
         if self._job["preflight"] != "skip":
             self._set_phase("preflight")
@@ -87,7 +88,8 @@ class NodeAttempt:
             write_document(f"{self._attempt_url}/preflight.json", skipped)
         if self._job["preflight"] == "only":
             return AgentState("ended", 0, time.time(), DONE)
-        return self._run_torchrun(env) if self._job["launcher"] == "torchrun" else self._run_plain(env)
+        command = expand(self._job["command"], env)
+        return self._run_torchrun(command, env) if self._job["launcher"] == "torchrun" else self._run_plain(command, env)
 
     def _copy_last_report(self) -> None:
         """Give rank 0 the last report of the previous attempt, so that it can count repeated steps."""
@@ -126,12 +128,12 @@ class NodeAttempt:
         listener = socket.create_server((self._placement.main_address, 0), backlog=128) if self._placement.rank == 0 else None
         return listener, int(self._channel.barrier({"port": listener.getsockname()[1]} if listener else None)["port"])
 
-    def _run_torchrun(self, env: dict[str, str]) -> AgentState:
+    def _run_torchrun(self, command: list[str], env: dict[str, str]) -> AgentState:
         placement, job = self._placement, self._job
         listener, port = self._open_store()
         fd = listener.fileno() if listener else None
         plan = AgentPlan(
-            os.environ["GPUYARD_RUN_ID"], placement.rank, placement.nodes, job["nproc_per_node"], job["command"], job["max_restarts"],
+            os.environ["GPUYARD_RUN_ID"], placement.rank, placement.nodes, job["nproc_per_node"], command, job["max_restarts"],
             placement.main_address, placement.address, port, fd, str(self._state),
         )  # fmt: skip
         delete_state(self._state)
@@ -157,9 +159,9 @@ class NodeAttempt:
         code = _exit_code(process.return_code) or 70
         raise NodeExitError(code, f"torchrun's agent exited with code {code} and wrote no result")
 
-    def _run_plain(self, env: dict[str, str]) -> AgentState:
+    def _run_plain(self, command: list[str], env: dict[str, str]) -> AgentState:
         self._channel.barrier({} if self._placement.rank == 0 else None)
-        process = NodeProcess(self._job["command"], env, self._cwd, keep_tail=True)
+        process = NodeProcess(command, env, self._cwd, keep_tail=True)
         self._set_phase("running")
         self._supervisor.wait_for(process, self._follow_command)
         code = _exit_code(process.return_code)

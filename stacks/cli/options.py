@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["MOMENT", "Json", "ProjectDirectory", "Run", "Stack", "Targets"]
+__all__ = ["MOMENT", "Json", "ProjectDirectory", "Run", "Settings", "Stack", "Targets"]
 
 MOMENT = "a duration before now, such as 10m, or an ISO time such as 2026-11-22T03:00"
 
@@ -24,6 +24,13 @@ Targets = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout (see `gpuyard schema`).")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="PATH=VALUE", help="Change a value of the job file, such as env.LR=0.2 or command[2]=0.2; may be repeated.",
+        show_default=False,
+    ),
+]  # fmt: skip
 ProjectDirectory = Annotated[
     Path | None,
     typer.Option(

@@ -20,7 +20,11 @@ __all__ = ["command"]
 
 def command(
     job: Annotated[str, typer.Argument(metavar="JOB.yaml", help="Job file; examples/template.yaml has every key.", show_default=False)],
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="[-- ARGUMENT...]", help="Arguments to append to the job's command.", show_default=False)
+    ] = None,
     pool: Annotated[str | None, typer.Option(help="Pool to use instead of the job file's.", show_default=False)] = None,
+    settings: options.Settings = None,
     stack: options.Stack = None,
     targets: options.Targets = None,
     request_key: Annotated[
@@ -44,6 +48,7 @@ def command(
     """Submit a job. A second submit of the same job finds its run and starts no other. Exit code 0: the run is recorded."""
     from gpuyard.training_jobs.code_files import job_code_folder
     from gpuyard.training_jobs.errors import UsageError
+    from gpuyard.training_jobs.overrides import split_setting
     from gpuyard.training_jobs.spec import load_job
     from gpuyard.training_jobs.state import State, exit_for
 
@@ -53,7 +58,7 @@ def command(
 
     if dry_run and (retry or again or wait or check):
         raise UsageError("--dry-run creates nothing; remove --retry, --again, --wait and --check")
-    spec, base = load_job(job)
+    spec, base = load_job(job, [split_setting("--set", each) for each in settings or []], arguments or [])
     if pool is not None:
         spec = spec.model_copy(update={"pool": pool})
     code_dir = job_code_folder(base, spec.code) if spec.code is not None else None

@@ -47,6 +47,7 @@ _JOBS = {
         "ignore_rules",
         "key_files",
         "other_tools",
+        "overrides",
         "secret_rule",
         "process_limits",
         "packaging",

@@ -13,6 +13,7 @@ from .errors import UsageError
 __all__ = ["apply_arguments", "apply_settings", "split_setting", "with_argument"]
 
 _STEP = re.compile(r"\.?(?P<key>[A-Za-z_][A-Za-z0-9_-]*)|\[(?P<index>[0-9]+)\]")
+_BARE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 _FORM = "PATH=VALUE, such as env.LR=0.2, timeout=2h or command[2]=0.2"
 
 
@@ -42,21 +43,25 @@ def apply_arguments(job: PlainMapping, arguments: Sequence[str]) -> PlainDict:
 
 
 def with_argument(command: Sequence[str], name: str, value: str) -> list[str]:
-    """Return a command with `--name=value`: in the place of that option if the command has it, else at the end.
+    """Return a command with the option `name` set: in the place of that option if the command has it, else at the end.
+
+    The option is `--name=value`, or `name=value` if the command writes its options so.
 
     >>> with_argument(["train.py", "--lr", "0.1", "--wd=0"], "lr", "0.2")
     ['train.py', '--lr=0.2', '--wd=0']
-    >>> with_argument(["train.py"], "lr", "0.2")
-    ['train.py', '--lr=0.2']
+    >>> with_argument(["-m", "gpuyard.training_jobs.train", "steps=400"], "lr", "0.2")
+    ['-m', 'gpuyard.training_jobs.train', 'steps=400', 'lr=0.2']
     """
-    option, found, replaced, skip = f"--{name}", list[str](), False, False
+    bare = any(_BARE.match(argument) for argument in command) and not any(argument.startswith("--") for argument in command)
+    option = name if bare else f"--{name}"
+    found, replaced, skip = list[str](), False, False
     for index, argument in enumerate(command):
         if skip:
             skip = False
-        elif argument == option or argument.startswith(f"{option}="):
+        elif argument == f"--{name}" or argument.startswith(f"{option}="):
             found += [] if replaced else [f"{option}={value}"]
             replaced = True
-            skip = argument == option and index + 1 < len(command) and not command[index + 1].startswith("--")
+            skip = argument == f"--{name}" and index + 1 < len(command) and not command[index + 1].startswith("--")
         else:
             found.append(argument)
     return found if replaced else [*found, f"{option}={value}"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,13 +23,12 @@ from pydantic import (
     model_validator,
 )
 
-from ..plain_data import PlainMapping
+from ..plain_data import PlainDict, PlainMapping
 from ..problems import Problem, did_you_mean, problems_from
 from .durations import Duration
 from .errors import UsageError
 from .launch.variables import NAMES, data_variable, used_variables
 from .other_tools import text_for_list, with_own_keys
-from .overrides import apply_arguments, apply_settings
 from .process_limits import unusable
 from .secret_rule import arguments_hold_secret, looks_secret, split_marks
 from .strict_yaml import read_yaml
@@ -244,18 +243,17 @@ def parse_job(data: PlainMapping, source: str = "job") -> JobSpec:
         raise UsageError(f"{source} is not a valid job", with_own_keys(problems_from(error, JobSpec))) from None
 
 
-def load_job(path: str | Path, settings: Sequence[tuple[str, str]] = (), arguments: Sequence[str] = ()) -> tuple[JobSpec, Path]:
+def load_job(path: str | Path, change: Callable[[PlainDict], PlainDict] = dict) -> tuple[JobSpec, Path]:
     """Read a job file. Returns the spec and the folder that `code:` is relative to.
 
-    `settings`: changes of the file's values, as path and value. `arguments`: appended to `command`. Raises UsageError that lists every
-    problem, including misleading YAML values.
+    `change` gets the file's content and returns it changed; the default returns a copy. Raises UsageError that lists every problem,
+    including misleading YAML values.
     """
     file = Path(path)
     data, traps = read_yaml(file, as_text=_TEXT_KEYS)
-    data = apply_arguments(apply_settings(data, settings), arguments)
     problems: list[Problem] = []
     try:
-        spec = JobSpec.model_validate(data)
+        spec = JobSpec.model_validate(change(data))
     except ValidationError as error:
         problems = with_own_keys(problems_from(error, JobSpec))
     if traps or problems:

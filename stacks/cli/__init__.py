@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from . import cancel, doctor, fetch, init, list_, logs, pin, plan, pools, schema, status, submit, wait
+from . import cancel, compare, doctor, fetch, init, list_, logs, pin, plan, pools, schema, status, submit, sweep, wait
 from .streams import OutputError, guarded_streams
 
 __all__ = ["app", "main"]
@@ -38,6 +38,8 @@ for name, module in {
     "schema": schema,
     "doctor": doctor,
     "init": init,
+    "sweep": sweep,
+    "compare": compare,
 }.items():
     app.command(name)(module.command)
 

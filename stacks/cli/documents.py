@@ -17,6 +17,8 @@ from .safe_text import json_escaped
 
 __all__ = [
     "CheckDocument",
+    "CompareDocument",
+    "ComparedRunDocument",
     "DoctorDocument",
     "ErrorDocument",
     "FetchDocument",
@@ -29,6 +31,8 @@ __all__ = [
     "ProblemDocument",
     "SubmitDocument",
     "SubmitPlanDocument",
+    "SweepDocument",
+    "TrialDocument",
     "emit",
 ]
 
@@ -104,6 +108,44 @@ class InitDocument(_Document):
     folder: str
     cloud: str
     files: list[str] = Field(description="paths of the files that were written, in the folder")
+
+
+class TrialDocument(_Document):
+    """One trial of a sweep."""
+
+    trial: int
+    values: dict[str, str] = Field(description="parameter -> its value in this trial")
+    metric: float | None = Field(description="the compared metric; null: not reported")
+    status: RunStatus
+
+
+class SweepDocument(_Document):
+    """Output of `sweep --json`."""
+
+    schema_: Literal["gpuyard.sweep/1"] = Field("gpuyard.sweep/1", alias="schema")
+    key: str
+    metric: str
+    goal: Literal["min", "max"]
+    best: str | None = Field(description="run id of the succeeded trial with the best metric; null: none has it")
+    trials: list[TrialDocument]
+
+
+class ComparedRunDocument(_Document):
+    """One run of a comparison."""
+
+    options: dict[str, str] = Field(description="options of the command in which the runs differ")
+    metric: float | None = Field(description="the compared metric; null: not reported")
+    status: RunStatus
+
+
+class CompareDocument(_Document):
+    """Output of `compare --json`."""
+
+    schema_: Literal["gpuyard.compare/1"] = Field("gpuyard.compare/1", alias="schema")
+    metric: str
+    goal: Literal["min", "max"]
+    best: str | None = Field(description="run id of the succeeded run with the best metric; null: none has it")
+    runs: list[ComparedRunDocument]
 
 
 class PoolDocument(_Document):

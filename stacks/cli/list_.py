@@ -19,10 +19,7 @@ def command(
     state: Annotated[
         list[str] | None, typer.Option(help="List only runs in this state, such as FAILED; may be repeated.", show_default=False)
     ] = None,
-    label: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="List only runs whose job has this label; may be repeated.", show_default=False),
-    ] = None,
+    label: options.Labels = None,
     pool: Annotated[str | None, typer.Option(help="List only runs of this pool.", show_default=False)] = None,
     since: Annotated[
         str | None, typer.Option(help=f"List only runs that were first submitted since then: {options.MOMENT}.", show_default=False)
@@ -38,6 +35,7 @@ def command(
     from gpuyard.training_jobs.target import pick_target
 
     from .documents import ListDocument, emit
+    from .labels import parse_labels
     from .targets import find_targets
     from .times import parse_moment
     from .view import table
@@ -45,7 +43,7 @@ def command(
     where = RunFilter(
         pool=pool,
         states=_states(state or []),
-        labels=_labels(label or []),
+        labels=parse_labels(label or []),
         since=None if since is None else parse_moment("--since", since),
         limit=limit,
     )
@@ -77,18 +75,3 @@ def _states(names: list[str]) -> frozenset[State]:
     if wrong:
         raise UsageError("the runs cannot be listed", wrong)
     return frozenset(State(name.upper()) for name in names)
-
-
-def _labels(pairs: list[str]) -> dict[str, str]:
-    from gpuyard.problems import Problem
-    from gpuyard.training_jobs.errors import UsageError
-
-    parts = [(pair, *pair.partition("=")) for pair in pairs]
-    wrong = [
-        Problem("--label", "not a label and its value", pair, "NAME=VALUE, such as team=nlp")
-        for pair, name, equals, _ in parts
-        if not (name and equals)
-    ]
-    if wrong:
-        raise UsageError("the runs cannot be listed", wrong)
-    return {name: value for _, name, _, value in parts}

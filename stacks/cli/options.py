@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["MOMENT", "Json", "ProjectDirectory", "Run", "Settings", "Stack", "Targets"]
+__all__ = ["MOMENT", "Chart", "Goal", "Json", "Labels", "Metric", "ProjectDirectory", "Run", "Settings", "Stack", "Targets"]
 
 MOMENT = "a duration before now, such as 10m, or an ISO time such as 2026-11-22T03:00"
 
@@ -31,6 +31,15 @@ Settings = Annotated[
         show_default=False,
     ),
 ]  # fmt: skip
+Labels = Annotated[
+    list[str] | None,
+    typer.Option("--label", metavar="NAME=VALUE", help="Only runs whose job has this label; may be repeated.", show_default=False),
+]
+Metric = Annotated[
+    str | None, typer.Option(help="Reported metric to compare; default: val_loss if a run reports it, else loss.", show_default=False)
+]
+Chart = Annotated[Path | None, typer.Option(metavar="FILE.png", help="Also draw the runs, with matplotlib.", show_default=False)]
+Goal = Annotated[str, typer.Option(help="Whether the best run has the lowest (min) or the highest (max) metric.")]
 ProjectDirectory = Annotated[
     Path | None,
     typer.Option(

@@ -62,6 +62,8 @@ def models() -> PlainDict:
         "list": documents.ListDocument,
         "fetch": documents.FetchDocument,
         "init": documents.InitDocument,
+        "sweep": documents.SweepDocument,
+        "compare": documents.CompareDocument,
         "pools": documents.PoolsDocument,
         "doctor": documents.DoctorDocument,
         "error": documents.ErrorDocument,

@@ -48,7 +48,7 @@ def command(
     """Submit a job. A second submit of the same job finds its run and starts no other. Exit code 0: the run is recorded."""
     from gpuyard.training_jobs.code_files import job_code_folder
     from gpuyard.training_jobs.errors import UsageError
-    from gpuyard.training_jobs.overrides import split_setting
+    from gpuyard.training_jobs.overrides import apply_arguments, apply_settings, split_setting
     from gpuyard.training_jobs.spec import load_job
     from gpuyard.training_jobs.state import State, exit_for
 
@@ -58,7 +58,8 @@ def command(
 
     if dry_run and (retry or again or wait or check):
         raise UsageError("--dry-run creates nothing; remove --retry, --again, --wait and --check")
-    spec, base = load_job(job, [split_setting("--set", each) for each in settings or []], arguments or [])
+    changes = [split_setting("--set", each) for each in settings or []]
+    spec, base = load_job(job, lambda data: apply_arguments(apply_settings(data, changes), arguments or []))
     if pool is not None:
         spec = spec.model_copy(update={"pool": pool})
     code_dir = job_code_folder(base, spec.code) if spec.code is not None else None

@@ -6,13 +6,14 @@ import contextlib
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, TextIO
 
 import typer
 
 from gpuyard.counts import counted
+from gpuyard.training_jobs.comparison import metric_of
 from gpuyard.training_jobs.state import Exit, State
 from gpuyard.training_jobs.status import Attempt, RunStatus
 
@@ -21,9 +22,10 @@ from .streams import OutputError, styled, terminal
 if TYPE_CHECKING:
     from gpuyard.training_jobs.runner import Runner
 
-__all__ = ["follow", "hint_on_interrupt", "line", "print_submitted", "print_wait", "summary", "table"]
+__all__ = ["columns", "comparison", "follow", "hint_on_interrupt", "line", "print_submitted", "print_wait", "summary", "table"]
 
 _PLAIN_EVERY_S = 10.0
+_BAR = 24  # characters of the longest bar
 
 
 def print_submitted(run: str, note: str, *, needs_wait: bool, quiet: bool) -> None:
@@ -218,6 +220,32 @@ def _attempt(attempt: Attempt) -> str:
     return "  ".join(part for part in (" ".join(part for part in (waited, ran, end) if part), *extra, attempt.detail or "") if part)
 
 
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as aligned columns, two spaces apart."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def comparison(runs: Sequence[tuple[Mapping[str, str], RunStatus]], metric: str, chosen: RunStatus | None) -> str:
+    """Return a table of runs with the options of each and a metric, and the best run. `chosen`: the best run; None: there is none."""
+    names = list(dict.fromkeys(name for values, _ in runs for name in values))
+    values = [metric_of(status, metric) for _, status in runs]
+    known = [abs(value) for value in values if value is not None]
+    largest = max(known, default=0.0)
+    rows = [
+        (
+            *(given.get(name, "") for name in names),
+            str(status.state),
+            "" if value is None else f"{value:.4g}",
+            "" if value is None or not largest else "#" * max(1, round(_BAR * abs(value) / largest)),
+            status.run_id + (" *" if chosen is not None and status.run_id == chosen.run_id else ""),
+        )
+        for (given, status), value in zip(runs, values, strict=True)
+    ]
+    told = f"best {metric} *: {chosen.run_id}" if chosen is not None else f"no run that succeeded has reported {metric}"
+    return f"{columns([(*names, 'STATE', metric, '', 'RUN'), *rows])}\n{told}"
+
+
 def table(runs: Sequence[RunStatus]) -> str:
     """Return a heading and one line for each run."""
     heading = ("RUN", "STATE", "POOL", "ATTEMPT", "SUBMITTED", "BY", "PROGRESS")
@@ -225,8 +253,7 @@ def table(runs: Sequence[RunStatus]) -> str:
         (run.run_id, str(run.state), run.pool, str(run.attempt), _when(run.submitted_at), _short(run.submitted_by), _figures(run))
         for run in runs
     ]
-    widths = [max(len(row[column]) for row in (heading, *rows)) for column in range(len(heading))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (heading, *rows))
+    return columns([heading, *rows])
 
 
 def _short(principal: str | None) -> str:

@@ -48,6 +48,8 @@ _JOBS = {
         "key_files",
         "other_tools",
         "overrides",
+        "sweep",
+        "comparison",
         "secret_rule",
         "process_limits",
         "packaging",
@@ -104,6 +106,7 @@ TABLE = {
     "training_jobs.runner": Row(
         _NEUTRAL | _STORED | {"training_jobs.lifecycle", "training_jobs.backends.base", "training_jobs.backends.load_backend"}
     ),
+    "training_jobs.trials": Row({"training_jobs.runner", *_NEUTRAL, *_JOBS}),
     "training_jobs.backends": Row(_NEUTRAL | _JOURNALED),
     "training_jobs.backends.local": Row(_backend().top | {"training_jobs.launch.output", "training_jobs.launch.descendants"}),
     "training_jobs.backends.aws_batch": _backend("boto3", "botocore"),
@@ -116,6 +119,7 @@ TABLE = {
     "training_jobs.launch.secrets": Row({"training_jobs.launch"}, {"torch", *_STORAGE}),
     "training_jobs.train": Row({"torch", "numpy", "fsspec", "safetensors", *_NODE_PARTS, "gpuyard_hook"}),
     "stacks": Row({"components", "training_jobs", "pulumi", "rich", "typer", "click", "psutil", "fsspec", "tenacity", *_NEUTRAL}),
+    "stacks.cli.chart": Row({"training_jobs", *_NEUTRAL}, {"matplotlib"}),
 }
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpuyard.training_jobs.errors import UsageError
-from gpuyard.training_jobs.overrides import apply_settings, split_setting, with_argument
+from gpuyard.training_jobs.overrides import apply_arguments, apply_settings, split_setting, with_argument
 from gpuyard.training_jobs.spec import load_job
 
 JOB = "name: j\nnodes: 2\ncommand: [train.py, --lr, 0.10]\nenv: {LR: 0.10}\ncheckpoint: {every: 10m}\n"
@@ -17,7 +17,8 @@ JOB = "name: j\nnodes: 2\ncommand: [train.py, --lr, 0.10]\nenv: {LR: 0.10}\nchec
 
 def load(folder: Path, *settings: str, arguments: tuple[str, ...] = ()) -> object:
     (folder / "job.yaml").write_text(JOB)
-    return load_job(folder / "job.yaml", [split_setting("--set", each) for each in settings], arguments)[0]
+    changes = [split_setting("--set", each) for each in settings]
+    return load_job(folder / "job.yaml", lambda data: apply_arguments(apply_settings(data, changes), arguments))[0]
 
 
 def test_values_keep_their_text_and_the_rest_stays(tmp_path: Path) -> None:

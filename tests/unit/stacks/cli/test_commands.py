@@ -297,6 +297,24 @@ def test_every_document_validates_against_the_schema_that_gpuyard_prints(folder:
     assert cli("schema", "statsu").returncode == 2
 
 
+def test_a_sweep_and_a_comparison_refuse_what_they_cannot_do(folder: Path, cli: Cli) -> None:
+    job = write_job(folder)
+    for arguments, message in (
+        (("sweep", job), "--param: required, allowed: NAME=A,B,C"),
+        (("sweep", job, "--param", "lr=1,2", "--goal", "best"), "--goal: unknown goal, got best, allowed: min, max"),
+        (("sweep", job, "--param", "nodes=1,x"), "nodes: wrong value, got 'x'"),
+        (("compare",), "RUN: run ids or --label are required, not both"),
+        (("compare", "x", "--label", "a=b"), "RUN: run ids or --label are required, not both"),
+    ):
+        wrong = cli(*arguments)
+        assert (wrong.returncode, wrong.stdout) == (2, ""), arguments
+        assert message in wrong.stderr
+    planned = cli("sweep", job, "--param", "lr=1,2", "--param", "env.X=a,b", "--dry-run")
+    assert planned.stdout.splitlines()[1] == "trial 2  lr=1  env.X=b"
+    assert cli("compare", "--label", "sweep=none").stdout.startswith("no run has this label")
+    assert cli("list").stdout.startswith("no runs yet")
+
+
 def test_the_version_is_printed_without_loading_the_package() -> None:
     code = "import sys; sys.argv = ['gpuyard', '--version']\ntry:\n from gpuyard.stacks.cli import main; main()\n"
     code += "except SystemExit as left: assert not left.code\nassert not {'pydantic', 'yaml', 'pulumi'} & set(sys.modules)"

@@ -1,0 +1,63 @@
+"""Compare runs: the options in which their commands differ, a metric of each, and the best run. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from ..problems import Problem
+from .errors import UsageError
+from .state import State
+from .status import RunStatus
+
+__all__ = ["Goal", "best", "metric_of", "parse_goal", "usual_metric", "varying_options"]
+
+Goal = Literal["min", "max"]
+
+
+def parse_goal(text: str) -> Goal:
+    """Return `min` or `max`. Raises UsageError for another text."""
+    if text not in ("min", "max"):
+        raise UsageError("the runs cannot be compared", [Problem("--goal", "unknown goal", text, "min, max")])
+    return "min" if text == "min" else "max"
+
+
+def metric_of(status: RunStatus, name: str) -> float | None:
+    """Return a reported metric of a run; None if the run has not reported it as a number."""
+    value = getattr(status.metrics, name, None) if name != "other" else None
+    value = status.metrics.other.get(name) if value is None else value
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def usual_metric(statuses: Sequence[RunStatus]) -> str:
+    """Return the metric to compare if the user names none: the validation loss if a run reports it, else the loss."""
+    return "val_loss" if any(status.metrics.val_loss is not None for status in statuses) else "loss"
+
+
+def best(statuses: Sequence[RunStatus], metric: str, goal: Goal) -> RunStatus | None:
+    """Return the run that succeeded with the lowest (min) or highest (max) metric. The first of equals. None: no run has it."""
+    found = [(value, status) for status in statuses if status.state is State.SUCCEEDED and (value := metric_of(status, metric)) is not None]
+    if not found:
+        return None
+    choose = min if goal == "min" else max
+    return choose(found, key=lambda pair: pair[0])[1]
+
+
+def varying_options(commands: Mapping[str, Sequence[str]]) -> dict[str, dict[str, str]]:
+    """Return, for each run id, the options `--name=value` or `--name value` of its command that are not the same in all commands."""
+    options = {run: _options(command) for run, command in commands.items()}
+    names = list(dict.fromkeys(name for found in options.values() for name in found))
+    varying = [name for name in names if len({found.get(name) for found in options.values()}) > 1]
+    return {run: {name: found[name] for name in varying if name in found} for run, found in options.items()}
+
+
+def _options(command: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for index, argument in enumerate(command):
+        name, equals, value = argument.removeprefix("--").partition("=")
+        if argument.startswith("--") and name:
+            following = command[index + 1] if index + 1 < len(command) else ""
+            found[name] = value if equals else following if not following.startswith("--") else ""
+        elif "=" in argument and not argument.startswith("-"):
+            found[argument.partition("=")[0]] = argument.partition("=")[2]  # name=value, as gpuyard's own trainer takes it
+    return found

@@ -1,0 +1,139 @@
+"""Plan the trials of a sweep: every combination of parameters, or random ones. Pure functions: a repeated sweep has the same trials."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..plain_data import PlainDict, PlainMapping
+from ..problems import Problem
+from .errors import UsageError
+from .overrides import apply_settings, with_argument
+from .spec import JobSpec
+
+__all__ = ["Parameter", "Trial", "check_sweep", "grid_trials", "parse_parameter", "random_trials", "trial_job"]
+
+_RANGE = re.compile(r"(?P<low>[-+0-9.eE]+)\.\.(?P<high>[-+0-9.eE]+)(?P<log>:log)?")
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+_MOST = 1000
+_FORM = "NAME=A,B,C, NAME=LOW..HIGH or NAME=LOW..HIGH:log"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter: its values, or its range from `low` to `high`. A range without `values` is for random trials."""
+
+    name: str
+    values: tuple[str, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    whole: bool = False
+    """Whether both ends of the range are whole numbers; then so is every value."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One job of a sweep. `values`: parameter -> its value in this trial."""
+
+    number: int
+    values: Mapping[str, str]
+
+    @property
+    def digest(self) -> str:
+        """Twelve characters that depend on the values alone, so that a longer sweep contains the runs of a shorter one."""
+        return hashlib.sha256(json.dumps(self.values, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def parse_parameter(text: str) -> Parameter:
+    """Return the parameter in `NAME=VALUES`. Raises UsageError for another form."""
+    name, equals, given = text.partition("=")
+    if name and equals and given:
+        found = _RANGE.fullmatch(given)
+        if found is None:
+            values = tuple(value.strip() for value in given.split(","))
+            if all(values) and len(set(values)) == len(values):
+                return Parameter(name, values)
+        elif (parameter := _range(name, found)) is not None:
+            return parameter
+    raise UsageError("the sweep has no plan", [Problem("--param", "not a parameter with different values", text, _FORM)])
+
+
+def _range(name: str, found: re.Match[str]) -> Parameter | None:
+    try:
+        low, high = float(found["low"]), float(found["high"])
+    except ValueError:
+        return None
+    if not (math.isfinite(low) and math.isfinite(high) and low < high) or (found["log"] and low <= 0):
+        return None
+    whole = all(re.fullmatch(r"[-+]?[0-9]+", found[end]) for end in ("low", "high"))
+    return Parameter(name, (), low, high, bool(found["log"]), whole)
+
+
+def check_sweep(key: str, parameters: Sequence[Parameter], *, trials: int | None) -> None:
+    """Check a sweep before any trial is submitted. `trials`: the number of random trials; None: a grid. Raises UsageError."""
+    problems = []
+    if not _NAME.fullmatch(key):
+        problems.append(Problem("--key", "not a name for a sweep", repr(key), "a-z, 0-9 and -, at most 40 characters"))
+    names = [parameter.name for parameter in parameters]
+    if not names:
+        problems.append(Problem("--param", "required", allowed=_FORM))
+    problems += [Problem("--param", "given twice", name) for name in sorted({name for name in names if names.count(name) > 1})]
+    if trials is None:
+        fix = "list its values, or add --trials N for random ones"
+        problems += [Problem(f"--param {each.name}", "a range has no grid", fix=fix) for each in parameters if not each.values]
+        count = math.prod(len(parameter.values) for parameter in parameters)
+        if count > _MOST:
+            problems.append(Problem("--param", "too many combinations", str(count), f"at most {_MOST}", "add --trials N for some of them"))
+    if problems:
+        raise UsageError("the sweep has no plan", problems)
+
+
+def grid_trials(parameters: Sequence[Parameter]) -> list[Trial]:
+    """Return one trial for each combination of values. The last parameter changes fastest."""
+    names = [parameter.name for parameter in parameters]
+    combinations = itertools.product(*(parameter.values for parameter in parameters))
+    return [Trial(number, dict(zip(names, values, strict=True))) for number, values in enumerate(combinations, 1)]
+
+
+def random_trials(parameters: Sequence[Parameter], count: int, seed: int) -> list[Trial]:
+    """Return `count` different random trials; fewer if there are not as many combinations. A larger `count` begins with the same trials."""
+    source, found = random.Random(seed), dict[str, Trial]()  # noqa: S311 no secret
+    for _ in range(20 * count):
+        if len(found) == count:
+            break
+        trial = Trial(len(found) + 1, {parameter.name: _draw(parameter, source) for parameter in parameters})
+        found.setdefault(trial.digest, trial)
+    return list(found.values())
+
+
+def _draw(parameter: Parameter, source: random.Random) -> str:
+    if parameter.values:
+        return source.choice(parameter.values)
+    low, high = parameter.low, parameter.high
+    value = math.exp(source.uniform(math.log(low), math.log(high))) if parameter.log else source.uniform(low, high)
+    return str(min(max(round(value), int(low)), int(high))) if parameter.whole else f"{value:.4g}"
+
+
+def trial_job(job: PlainMapping, key: str, trial: Trial) -> PlainDict:
+    """Return the job file's content for a trial: its values, and the label `sweep`.
+
+    A name with `.` or `[`, or a key of the job file, is a path as in `--set`. Any other name is an option `--name=value` of the command.
+    """
+    paths = [(name, value) for name, value in trial.values.items() if _is_path(name)]
+    changed = apply_settings(job, [*paths, ("labels.sweep", key)])
+    command = changed.get("command")
+    for name, value in trial.values.items():
+        if not _is_path(name) and isinstance(command, list):
+            command = with_argument(command, name, value)
+    return {**changed, "command": command}
+
+
+def _is_path(name: str) -> bool:
+    return "." in name or "[" in name or name in JobSpec.model_fields

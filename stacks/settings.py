@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from gpuyard.components.registry import REQUIRED_KEYS
-from gpuyard.components.spec import BucketSpec, Name, NetworkSpec, Spec, YardSpec, in_cloud
+from gpuyard.components.spec import BucketSpec, Name, NetworkSpec, Spec, WaiverSpec, YardSpec, in_cloud
 from gpuyard.components.validation.buckets import ExistingBucket
 from gpuyard.components.validation.submitters import open_subject_problems
 from gpuyard.plain_data import PlainDict, PlainMapping
@@ -72,6 +72,9 @@ class StackSettings(YardSpec):
     )
 
     buckets: Mapping[Name, StackBucket] = Field(description="logical name -> bucket; exactly one has jobs: write")
+    waivers: list[WaiverSpec] = Field(
+        default_factory=list, description="accepted findings of `gpuyard plan`: a list of {rule, urn, reason, until}; default: none"
+    )
 
     @property
     def run_bucket(self) -> str:

@@ -98,6 +98,7 @@ _AWS_MISTAKES: tuple[dict[str, Any], ...] = (
     {"shares": {"a-team": 1}},
     {"shares": {"nlp": 0}},
     {"shares": {"nlp": 1}, "pool": {"service": "vms"}},
+    {"waivers": [{"rule": "encyption", "urn": "*", "until": "31.3.2027"}]},
     {"pins": {"job_image": "train:latest"}},
     {"tags": {"stack": "mine"}},
     {"tags": {"team": "a;b"}},

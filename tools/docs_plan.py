@@ -79,6 +79,22 @@ unknown price, or a full month that costs more. Otherwise these three are violat
 |---|---|
 {rules}
 
+## Waivers
+
+A waiver in the stack file accepts the findings of one rule about some resources until a date. It works with a program of your own too.
+
+```yaml
+config:
+  gpuyard:waivers:
+    - {{rule: encryption, urn: "*:Volume::scratch", reason: only temporary files, until: "2027-03-31"}}
+```
+
+- `urn` is a resource's URN as `plan --json` prints it, or a pattern with `*` and `?`. Only `*` matches a finding about the whole stack. A
+  finding about several resources is accepted if the pattern matches all of them.
+- The plan prints each accepted finding with its waiver's reason and date. In JSON it is in `waived` of its rule.
+- `until` is the waiver's last day. After it the waiver accepts nothing and is a violation itself.
+- A waiver that matches no finding is a warning.
+
 ## What a plan does not prove
 
 A plan runs the program with your rights. It is no sandbox, and no proof against a hostile program, which can change what the plan

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-__all__ = ["Amount", "Branch", "Fabric", "Line", "Money", "Need", "Plan", "Planned", "RuleVerdict", "Unknowns"]
+__all__ = ["Amount", "Branch", "Fabric", "Line", "Money", "Need", "Plan", "Planned", "RuleVerdict", "Unknowns", "Waived"]
 
 
 class Document(BaseModel):
@@ -87,13 +87,22 @@ class Fabric(Document):
     )
 
 
+class Waived(Document):
+    """A finding that a waiver of the stack accepts."""
+
+    finding: str
+    reason: str = Field(description="reason in the waiver")
+    until: str = Field(description="last day of the waiver")
+
+
 class RuleVerdict(Document):
     """The verdict of one policy rule."""
 
     rule: str
     what: str = Field(description="the requirement of the rule")
-    outcome: Literal["passed", "warning", "violated"]
-    findings: list[str]
+    outcome: Literal["passed", "warning", "violated", "waived"] = Field(description="waived: waivers accept all findings")
+    findings: list[str] = Field(description="findings that no waiver accepts")
+    waived: list[Waived] = Field([], description="findings that waivers accept")
 
 
 class Branch(Document):

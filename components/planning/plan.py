@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from gpuyard.counts import counted
 
+from ..spec.waiver import WaiverSpec
 from ..validation.submitters import pipelines_of
 from .clouds import CLOUDS
 from .cost import money
@@ -20,10 +21,17 @@ from .yard import RecordedComponent, RecordedPool, RecordedYard
 __all__ = ["make_plan"]
 
 
-def make_plan(yard: RecordedYard, now: datetime.datetime, encrypted: Sequence[str] = (), environments: Sequence[str] = ()) -> Plan:
+def make_plan(
+    yard: RecordedYard,
+    now: datetime.datetime,
+    encrypted: Sequence[str] = (),
+    environments: Sequence[str] = (),
+    waivers: Sequence[WaiverSpec] = (),
+) -> Plan:
     """Return the plan of a recorded yard.
 
     `now` decides which pools have ended. `encrypted`: keys of encrypted configuration. `environments`: the stack's ESC environments.
+    `waivers`: accepted findings.
     """
     recording = yard.recording
     return Plan(
@@ -37,7 +45,7 @@ def make_plan(yard: RecordedYard, now: datetime.datetime, encrypted: Sequence[st
         money=money(yard, now),
         quota=needs(yard, now),
         fabric=fabrics(yard),
-        policy=verdicts(yard, now),
+        policy=verdicts(yard, now, waivers),
         unknown=Unknowns(
             lookups=sorted(set(recording.lookups)),
             references=sorted(set(recording.references)),

@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from ..catalogue.services import alternatives
 from ..registry import REGION_KEYS
+from ..spec.waiver import PolicyRule, WaiverSpec
 from .clouds import CLOUDS, PlanRules, RawCheck
 from .cost import money
-from .document import Money, RuleVerdict
+from .document import Money, RuleVerdict, Waived
+from .finding import Finding, violation, warning
 from .region_rules import region_conflicts
+from .waivers import split, waiver_findings
 from .yard import RecordedYard
 
-__all__ = ["RULES", "Finding", "PolicyInputs", "verdicts"]
+__all__ = ["RULES", "PolicyInputs", "verdicts"]
 
 _SOON = datetime.timedelta(days=3)
-Level = Literal["violated", "warning"]
-
-
-class Finding(NamedTuple):
-    """One violation or warning of a rule."""
-
-    level: Level
-    text: str
 
 
 class PolicyInputs(NamedTuple):
@@ -36,35 +31,45 @@ class PolicyInputs(NamedTuple):
     now: datetime.datetime
 
 
-def verdicts(yard: RecordedYard, now: datetime.datetime) -> list[RuleVerdict]:
-    """Return the verdict of every rule. `now` must have a time zone."""
+def verdicts(yard: RecordedYard, now: datetime.datetime, waivers: Sequence[WaiverSpec] = ()) -> list[RuleVerdict]:
+    """Return the verdict of every rule, and of the stack's waivers if it has some. `now` must have a time zone."""
     inputs = PolicyInputs(yard, money(yard, now), now)
+    findings = {name: list(rule(inputs)) for name, (_, rule) in RULES.items()}
     found = []
-    for name, (what, rule) in RULES.items():
-        problems = list(rule(inputs))
-        levels = {finding.level for finding in problems}
-        outcome: Literal["passed", "warning", "violated"] = "violated" if "violated" in levels else "warning" if levels else "passed"
-        found.append(RuleVerdict(rule=name, what=what, outcome=outcome, findings=[finding.text for finding in problems]))
+    for name, (what, _) in RULES.items():
+        left, waived = split(name, findings[name], waivers, now.date())
+        found.append(_verdict(name, what, left, waived))
+    if waivers:
+        about_waivers = list(waiver_findings(waivers, findings, now.date()))
+        found.append(_verdict("waivers", "every waiver is valid and accepts a finding", about_waivers))
     return found
 
 
+def _verdict(rule: str, what: str, findings: Sequence[Finding], waived: Sequence[Waived] = ()) -> RuleVerdict:
+    levels = {finding.level for finding in findings}
+    outcome: Literal["passed", "warning", "violated", "waived"]
+    outcome = "violated" if "violated" in levels else "warning" if levels else "waived" if waived else "passed"
+    return RuleVerdict(rule=rule, what=what, outcome=outcome, findings=[finding.text for finding in findings], waived=list(waived))
+
+
 def _violations(check: Callable[[PlanRules], RawCheck]) -> Callable[[PolicyInputs], Iterator[Finding]]:
-    """Return a rule that runs each cloud's own check. Every message of the check is a violation."""
-    return lambda inputs: (Finding("violated", text) for rules in CLOUDS.values() for text in check(rules)(inputs.yard))
+    """Return a rule that runs each cloud's own check."""
+    return lambda inputs: (finding for rules in CLOUDS.values() for finding in check(rules)(inputs.yard))
 
 
 def _one_region(inputs: PolicyInputs) -> Iterator[Finding]:
-    yield from (Finding("violated", text) for text in region_conflicts(inputs.yard))
+    yield from region_conflicts(inputs.yard)
     unknown = [pool for pool in inputs.yard.pools if pool.machine and pool.region is None]
     if unknown:
         names, keys = ", ".join(pool.name for pool in unknown), " or ".join(sorted({REGION_KEYS[pool.cloud] for pool in unknown}))
-        yield Finding("warning", f"{names}: the region is unknown, so prices are unknown too; set {keys}, or the provider's region")
+        yield warning(unknown, f"{names}: the region is unknown, so prices are unknown too; set {keys}, or the provider's region")
 
 
 def _spot(inputs: PolicyInputs) -> Iterator[Finding]:
-    spot = [pool.name for pool in inputs.yard.pools if pool.spec.mode == "spot"]
+    spot = [pool for pool in inputs.yard.pools if pool.spec.mode == "spot"]
     if spot and not inputs.yard.named("Bucket"):
-        yield Finding("violated", f"{', '.join(spot)}: spot machines can be preempted and need a bucket for checkpoints; add a Bucket")
+        text = f"{', '.join(pool.name for pool in spot)}: spot machines can be preempted and need a bucket for checkpoints; add a Bucket"
+        yield Finding("violated", text, tuple(pool.urn for pool in spot))
 
 
 def _together(inputs: PolicyInputs) -> Iterator[Finding]:
@@ -74,7 +79,7 @@ def _together(inputs: PolicyInputs) -> Iterator[Finding]:
             able = ", ".join(alternatives(spec.service, spec.mode, pool.cloud)) or "none"
             mode = spec.mode.replace("_", " ")
             text = f"{pool.name} takes single-node jobs only: {spec.service} has no multi-node {mode}; services that have it: {able}"
-            yield Finding("warning", text)
+            yield warning([pool], text)
 
 
 def _gpu_limit(inputs: PolicyInputs) -> Iterator[Finding]:
@@ -82,7 +87,7 @@ def _gpu_limit(inputs: PolicyInputs) -> Iterator[Finding]:
     for pool in inputs.yard.pools:
         if limit is not None and pool.machine and pool.machine.gpus > limit:
             text = f"{pool.name}: limits.gpus is {limit:g}, but a node has {pool.machine.gpus} GPUs, so no job can run; raise limits.gpus"
-            yield Finding("violated", text)
+            yield violation(pool, text)
 
 
 def _money_limit(inputs: PolicyInputs) -> Iterator[Finding]:
@@ -95,7 +100,7 @@ def _owner(inputs: PolicyInputs) -> Iterator[Finding]:
     for pool in inputs.yard.pools:
         missing = [key for key in ("owner", "expires") if not pool.tags.get(key)]
         if missing and pool.machine:
-            yield Finding("violated", f"{pool.name}: no {' and no '.join(missing)}; set them as tags")
+            yield violation(pool, f"{pool.name}: no {' and no '.join(missing)}; set them as tags")
     expires = inputs.yard.expires
     if expires and expires != "never" and _is_past(expires, inputs.now):
         yield Finding("warning", f"the yard expired on {expires}: its pools are at zero nodes; set a later date")
@@ -143,19 +148,19 @@ def _block_ends(inputs: PolicyInputs) -> Iterator[Finding]:
             continue
         left = datetime.datetime.fromisoformat(ends) - inputs.now
         if left <= datetime.timedelta(0):
-            yield Finding("warning", f"{pool.name}: its capacity block ended at {ends}; set reservation and ends of the next block")
+            yield warning([pool], f"{pool.name}: its capacity block ended at {ends}; set reservation and ends of the next block")
         elif left <= _SOON:
-            yield Finding("warning", f"{pool.name}: its capacity block ends at {ends}, in {left.total_seconds() / 3600:.0f} h")
+            yield warning([pool], f"{pool.name}: its capacity block ends at {ends}, in {left.total_seconds() / 3600:.0f} h")
 
 
 def _image(inputs: PolicyInputs) -> Iterator[Finding]:
-    loose = [pool.name for pool in inputs.yard.pools if pool.machine and pool.spec.image is None and pool.service.machine_image]
+    loose = [pool for pool in inputs.yard.pools if pool.machine and pool.spec.image is None and pool.service.machine_image]
     if loose:
-        yield Finding("warning", f"{', '.join(loose)}: each `up` uses the newest machine image; `gpuyard pin` pins it")
+        yield warning(loose, f"{', '.join(pool.name for pool in loose)}: each `up` uses the newest machine image; `gpuyard pin` pins it")
 
 
 Rule = Callable[[PolicyInputs], Iterator[Finding]]
-RULES: dict[str, tuple[str, Rule]] = {
+RULES: dict[PolicyRule, tuple[str, Rule]] = {
     "no-public-address": ("no node has a public address", _violations(lambda rules: rules.public_addresses)),
     "no-inbound": ("no address outside the yard may connect to a node", _violations(lambda rules: rules.inbound_addresses)),
     "encryption": ("disks, buckets and logs are encrypted", _violations(lambda rules: rules.unencrypted)),

@@ -138,15 +138,18 @@ def _policy(plan: Plan) -> _Section:
     for verdict in plan.policy:
         label = {"violated": "VIOLATED", "warning": "warning"}.get(verdict.outcome, "")
         rows += [[f"{label} {verdict.rule}: {finding}"] for finding in verdict.findings]
+        rows += [[f"waived {verdict.rule} until {each.until}: {each.finding} (reason: {each.reason})"] for each in verdict.waived]
     rows += [[f"REFUSED {short_tokens(problem)}"] for problem in plan.problems]
     rows += [[f"the program warns: {warning}"] for warning in plan.warnings]
     return _Section(f"policy  {policy_summary(plan)}", rows)
 
 
 def policy_summary(plan: Plan) -> str:
-    """Return how many rules passed, were violated and gave a warning."""
+    """Return how many rules passed, were violated and gave a warning, and how many findings are waived."""
     outcomes = [verdict.outcome for verdict in plan.policy]
-    return f"{outcomes.count('passed')} passed, {outcomes.count('violated')} violated, {counted(outcomes.count('warning'), 'warning')}"
+    waived = sum(len(verdict.waived) for verdict in plan.policy)
+    counts = f"{outcomes.count('passed')} passed, {outcomes.count('violated')} violated, {counted(outcomes.count('warning'), 'warning')}"
+    return f"{counts}, {waived} waived" if waived else counts
 
 
 def _unknown(plan: Plan) -> list[list[str]]:

@@ -64,6 +64,7 @@ class RecordedPool(NamedTuple):
 
     name: str
     cloud: str
+    urn: str
     spec: GpuPoolSpec
     machine: Machine | None
     """None on `local`: this machine is in no catalogue."""
@@ -201,7 +202,7 @@ def _pool(component: RecordedComponent) -> RecordedPool | None:
     except ValidationError:
         return None  # a registered component has a valid spec, so some value in it is unknown
     machine = None if component.cloud == "local" else spec.row(component.cloud)
-    return RecordedPool(component.name, component.cloud, spec, machine, component.tags, component.region)
+    return RecordedPool(component.name, component.cloud, component.urn, spec, machine, component.tags, component.region)
 
 
 def _whole(value: object) -> object:

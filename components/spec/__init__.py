@@ -5,6 +5,7 @@ from __future__ import annotations
 from .fields import Name, SecretReference, Spec, in_cloud
 from .pool import GpuPoolSpec
 from .submitter import OpenSubmitter
+from .waiver import WaiverSpec
 from .yard import BucketSpec, BudgetSpec, LimitsSpec, NetworkSpec, NotifySpec, PinsSpec, RepositorySpec, Shares, SshSpec, YardSpec
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Shares",
     "Spec",
     "SshSpec",
+    "WaiverSpec",
     "YardSpec",
     "in_cloud",
 ]

@@ -65,9 +65,11 @@ def plan(stack: str, folder: Path) -> Plan:
     from gpuyard.components.planning.regions import default_regions
     from gpuyard.components.planning.yard import RecordedYard
 
+    from ..waivers import waivers
     from .pulumi_project import load_project, run_recorded
 
     project = load_project(folder.resolve(), stack)
     recording = run_recorded(project)
+    accepted = waivers(project.config, stack=project.stack)
     yard = RecordedYard(project.name, project.stack, default_regions(project.config), recording)
-    return make_plan(yard, datetime.datetime.now(datetime.UTC), project.encrypted, project.environments)
+    return make_plan(yard, datetime.datetime.now(datetime.UTC), project.encrypted, project.environments, accepted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator, Mapping
 
+from ..finding import Finding, violation
 from ..yard import RecordedYard, Resource, boolean, known
 
 __all__ = ["SCALE_SET", "inbound_addresses", "inner", "open_metadata", "public_addresses", "unencrypted"]
@@ -14,51 +15,55 @@ _MACHINE = "azure-native:compute:VirtualMachine"
 _SERVICE_TAGS = ("VirtualNetwork", "AzureLoadBalancer")
 
 
-def public_addresses(yard: RecordedYard) -> Iterator[str]:
-    """Yield a message for each resource that gives a machine a public address, including Azure's default outbound address."""
+def public_addresses(yard: RecordedYard) -> Iterator[Finding]:
+    """Yield a violation for each resource that gives a machine a public address, including Azure's default outbound address."""
     for subnet in yard.of("azure-native:network:Subnet"):
         if boolean(subnet.inputs.get("defaultOutboundAccess")) is not False:
-            yield f"subnet {subnet.name} gives machines default outbound addresses; set default_outbound_access=False"
+            yield violation(subnet, f"subnet {subnet.name} gives machines default outbound addresses; set default_outbound_access=False")
     for machines in yard.of(SCALE_SET):
         for card in _list(inner(machines, "virtualMachineProfile", "networkProfile"), "networkInterfaceConfigurations"):
             if any("publicIPAddressConfiguration" in address for address in _list(card, "ipConfigurations")):
-                yield f"scale set {machines.name} gives its machines public addresses; remove publicIPAddressConfiguration"
+                yield violation(
+                    machines, f"scale set {machines.name} gives its machines public addresses; remove publicIPAddressConfiguration"
+                )
     for interface in yard.of("azure-native:network:NetworkInterface"):
         if any("publicIPAddress" in address for address in _list(interface.inputs, "ipConfigurations")):
-            yield f"network interface {interface.name} has a public address; remove publicIPAddress"
+            yield violation(interface, f"network interface {interface.name} has a public address; remove publicIPAddress")
     for compute in yard.of("azure-native:machinelearningservices:Compute"):
         if boolean(inner(compute, "properties", "properties").get("enableNodePublicIp")) is not False:
-            yield f"cluster {compute.name} gives its nodes public addresses; set enable_node_public_ip=False"
+            yield violation(compute, f"cluster {compute.name} gives its nodes public addresses; set enable_node_public_ip=False")
 
 
-def inbound_addresses(yard: RecordedYard) -> Iterator[str]:
-    """Yield a message for each ingress rule from outside the virtual network. SSH from private ranges is allowed."""
+def inbound_addresses(yard: RecordedYard) -> Iterator[Finding]:
+    """Yield a violation for each ingress rule from outside the virtual network. SSH from private ranges is allowed."""
     for group in yard.of("azure-native:network:NetworkSecurityGroup"):
         for rule in _list(group.inputs, "securityRules"):
-            yield from (f"rule {rule.get('name')} of {group.name} allows ingress from {source}" for source in _sources(rule))
+            yield from (
+                violation(group, f"rule {rule.get('name')} of {group.name} allows ingress from {source}") for source in _sources(rule)
+            )
     for alone in yard.of("azure-native:network:SecurityRule"):
-        yield from (f"rule {alone.name} allows ingress from {source}" for source in _sources(alone.inputs))
+        yield from (violation(alone, f"rule {alone.name} allows ingress from {source}") for source in _sources(alone.inputs))
 
 
-def unencrypted(yard: RecordedYard) -> Iterator[str]:
-    """Yield a message for each machine without encryption at host and each storage account that accepts HTTP or account keys.
+def unencrypted(yard: RecordedYard) -> Iterator[Finding]:
+    """Yield a violation for each machine without encryption at host and each storage account that accepts HTTP or account keys.
 
     Azure always encrypts stored data.
     """
     for machines in yard.of(SCALE_SET):
         if not boolean(inner(machines, "virtualMachineProfile", "securityProfile").get("encryptionAtHost")):
-            yield f"scale set {machines.name} has no encryption at host; set encryption_at_host=True"
+            yield violation(machines, f"scale set {machines.name} has no encryption at host; set encryption_at_host=True")
     for machine in yard.of(_MACHINE):
         if not boolean(inner(machine, "securityProfile").get("encryptionAtHost")):
-            yield f"virtual machine {machine.name} has no encryption at host; set encryption_at_host=True"
+            yield violation(machine, f"virtual machine {machine.name} has no encryption at host; set encryption_at_host=True")
     for account in yard.of("azure-native:storage:StorageAccount"):
         if boolean(account.inputs.get("enableHttpsTrafficOnly")) is False:
-            yield f"storage account {account.name} accepts plain HTTP; set enable_https_traffic_only=True"
+            yield violation(account, f"storage account {account.name} accepts plain HTTP; set enable_https_traffic_only=True")
         if boolean(account.inputs.get("allowSharedKeyAccess")) is not False:
-            yield f"storage account {account.name} accepts account keys; set allow_shared_key_access=False"
+            yield violation(account, f"storage account {account.name} accepts account keys; set allow_shared_key_access=False")
 
 
-def open_metadata(yard: RecordedYard) -> Iterator[str]:
+def open_metadata(yard: RecordedYard) -> Iterator[Finding]:
     """Yield nothing: Azure's metadata service requires a header and refuses forwarded requests."""
     return iter(())
 

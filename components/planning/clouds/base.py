@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ...catalogue import Quota
+from ..finding import Finding
 from ..yard import RecordedComponent, RecordedPool, RecordedYard
 
 __all__ = ["PlanRules", "RawCheck", "RootDisk", "Standing", "root_disk"]
 
-RawCheck = Callable[[RecordedYard], Iterator[str]]
-"""Function that yields a message for each resource that breaks a rule."""
+RawCheck = Callable[[RecordedYard], Iterator[Finding]]
+"""Function that yields a violation for each resource that breaks a rule."""
 
 
 class Standing(NamedTuple):

@@ -75,12 +75,6 @@ BROKEN: list[tuple[str, Callable[[], Any], str]] = [
         'set encrypted="true"',
     ),
     ("encryption", lambda: make_template(block_device_mappings=[]), 'launch template lt: disks are not encrypted; set encrypted="true"'),
-    (
-        "encryption",
-        lambda: make_bucket(encrypted=False),
-        "bucket runs-bucket is not encrypted; add a BucketServerSideEnc",
-    ),
-    ("encryption", lambda: aws.cloudwatch.LogGroup("logs"), "log group logs is not encrypted; set kms_key_id"),
     ("encryption", lambda: aws.ebs.Volume("v", availability_zone="us-east-1a", size=1), "volume v is not encrypted; set encrypted=True"),
     (
         "metadata-tokens",
@@ -99,6 +93,14 @@ def test_a_broken_rule_is_a_violation_that_names_the_resource(yard: MakeYard, ru
     outcome, findings = verdict(yard, rule, program)
     assert outcome == "violated"
     assert any(text in finding for finding in findings), findings
+
+
+def test_what_aws_encrypts_by_itself_passes(yard: MakeYard) -> None:
+    def program() -> None:
+        make_bucket(encrypted=False)
+        aws.cloudwatch.LogGroup("logs")
+
+    assert verdict(yard, "encryption", program) == ("passed", [])
 
 
 def test_ingress_from_a_security_group_passes(yard: MakeYard) -> None:

@@ -77,6 +77,26 @@ def _forget_helper(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "helper", raising=False)
 
 
+def test_a_program_of_your_own_has_waivers(cli: Cli, project: Path) -> None:
+    program = "import pulumi_aws as aws\naws.ebs.Volume('v', availability_zone='us-east-1a', size=1)\n"
+    (project / "infra" / "__main__.py").write_text(program)
+    waiver = '{rule: encryption, urn: "*:Volume::v", reason: only temporary files, until: "2999-12-31"}'
+    (project / "Pulumi.dev.yaml").write_text(f"config:\n  gpuyard:waivers: [{waiver}]\n")
+    code, out, _ = cli("--stack", "dev", "-C", str(project))
+    assert (code, "waived encryption until 2999-12-31: volume v" in out) == (0, True)
+    bad = '[{rule: encyption, urn: "*", until: "31.3.2027"}]'
+    (project / "Pulumi.dev.yaml").write_text(f"config:\n  gpuyard:waivers: {bad}\n")
+    code, out, err = cli("--stack", "dev", "-C", str(project))
+    assert (code, out) == (2, "")
+    assert [line.partition(", ")[0] for line in err.splitlines()[1:]] == [
+        "  - gpuyard:waivers.0.rule: wrong value",
+        "  - gpuyard:waivers.0.reason: required key is missing; reason to accept the finding",
+        "  - gpuyard:waivers.0.until: wrong value",
+    ]
+    (project / "Pulumi.dev.yaml").write_text("config:\n  gpuyard:waivers: none\n")
+    assert "gpuyard:waivers: wrong value, got 'none', allowed: a list in YAML" in cli("--stack", "dev", "-C", str(project))[2]
+
+
 def test_the_local_yard_costs_nothing(cli: Cli) -> None:
     code, out, _ = cli("--stack", "local", "-C", str(ROOT))
     assert code == 0
@@ -144,8 +164,11 @@ def test_a_program_runs_as_pulumi_runs_it(cli: Cli, project: Path) -> None:
     assert (Path.cwd(), sys.path) == (before, path)
 
 
+_OPEN_DISK = "import pulumi_aws as aws\naws.ebs.Volume('v', availability_zone='us-east-1a', size=1)\n"
+
+
 def test_a_terminal_gets_the_same_lines_in_colour(cli: Cli, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (project / "infra" / "__main__.py").write_text("import pulumi_aws as aws\naws.cloudwatch.LogGroup('logs')\n")
+    (project / "infra" / "__main__.py").write_text(_OPEN_DISK)
     plain = cli("--stack", "dev", "-C", str(project))[1]
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
@@ -175,10 +198,10 @@ def test_markdown(cli: Cli, project: Path) -> None:
 
 
 def test_a_violation_shows_the_plan_and_exits_2(cli: Cli, project: Path) -> None:
-    (project / "infra" / "__main__.py").write_text("import pulumi_aws as aws\naws.cloudwatch.LogGroup('logs')\n")
+    (project / "infra" / "__main__.py").write_text(_OPEN_DISK)
     code, out, _ = cli("--stack", "dev", "-C", str(project))
     assert code == 2
-    assert "VIOLATED encryption: log group logs is not encrypted; set kms_key_id" in out
+    assert "VIOLATED encryption: volume v is not encrypted; set encrypted=True" in out
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,12 @@ def subnet(**options: Any) -> None:
 
 BROKEN: list[tuple[str, Callable[[], Any], str]] = [
     ("no-public-address", lambda: template(network_interfaces=[{"subnetwork": "s", "access_configs": [{}]}]), "InstanceTemplate t, card 0"),
-    ("no-public-address", lambda: bucket(public_access_prevention="inherited"), "bucket b can become public; set public_access_prevention"),
+    ("no-public-address", lambda: storage.BucketACL("l", bucket="b", predefined_acl="publicRead"), "BucketACL l makes objects public"),
+    (
+        "no-public-address",
+        lambda: storage.DefaultObjectACL("l", bucket="b", role_entities=["READER:allUsers"]),
+        "DefaultObjectACL l makes objects public; remove allUsers",
+    ),
     (
         "no-public-address",
         lambda: storage.BucketIAMMember("m", bucket="b", role="roles/storage.objectViewer", member="allUsers"),
@@ -71,7 +76,7 @@ BROKEN: list[tuple[str, Callable[[], Any], str]] = [
     ("no-inbound", lambda: rule(source_ranges=["0.0.0.0/0"]), "rule r allows ingress from 0.0.0.0/0"),
     ("no-inbound", rule, "rule r allows ingress from everywhere"),
     ("no-inbound", lambda: rule(source_ranges=[PEOPLE], allows=[{"protocol": "tcp", "ports": ["8888"]}]), f"ingress from {PEOPLE}"),
-    ("encryption", lambda: storage.Bucket("b", location="x", public_access_prevention="enforced"), "set default_kms_key_name"),
+    ("no-public-address", lambda: storage.BucketACL("a", bucket="b", predefined_acl="publicRead"), "BucketACL a makes objects public"),
     ("metadata-tokens", lambda: template(metadata={}), "InstanceTemplate t: set metadata"),
     ("metadata-tokens", lambda: template(metadata={**METADATA, "serial-port-enable": "TRUE"}), "the serial console is open"),
     ("no-public-address", subnet, "subnet s gives machines default outbound addresses"),

@@ -32,6 +32,7 @@ components, what they cost, the quota to request, the fabric of each pool, and w
 gpuyard plan --stack dev-aws              # text
 gpuyard plan --stack dev-aws --markdown   # a comment for a pull request
 gpuyard plan --stack dev-aws --json       # one document, described by `gpuyard schema plan`
+gpuyard plan --stack dev-aws --against main              # also what changes since a git revision
 gpuyard plan --stack prod -C ../infra     # any Pulumi program in Python
 ```
 
@@ -48,10 +49,28 @@ $ gpuyard plan --stack {stack}
 In a pipeline, on a pull request:
 
 ```bash
-gpuyard plan --stack dev-aws --markdown > plan.md && code=0 || code=$?
+gpuyard plan --stack dev-aws --against origin/main --markdown > plan.md && code=0 || code=$?
 gh pr comment --body-file plan.md
 exit $code
 ```
+
+## What changes
+
+`--against` names a git revision, or a file with an earlier `gpuyard plan --json`. The plan then begins with the changes: resources created,
+changed and deleted, cost, quota, resources that give access, and policy rules with another outcome. A revision is checked out into a temporary
+worktree and planned there with the gpuyard that is installed now; your working tree stays as it is.
+
+```text
+changes against main: 0 created, 2 changed, 0 deleted
+  full $/h 9.38 to 13.99 -> 14.03 to 18.64
+  money l4: 2 x 4.6016 on demand -> 3 x 4.6016 on demand
+  quota Running On-Demand G and VT instances in us-east-1: 96 vCPU -> 144 vCPU
+  ~ aws.batch.ComputeEnvironment l4-environment: computeResources
+  ~ gpuyard-aws.GpuPool l4: max_nodes
+```
+
+A plan does not know which changed resources the cloud replaces, because the provider decides that: `pulumi preview` shows it. A policy text
+with unknown parts, such as an account id, counts as unchanged.
 
 ## What is counted
 

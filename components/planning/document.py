@@ -6,7 +6,22 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-__all__ = ["Amount", "Branch", "Fabric", "Line", "Money", "Need", "Plan", "Planned", "RuleVerdict", "Unknowns", "Waived"]
+__all__ = [
+    "Amount",
+    "Branch",
+    "Changed",
+    "ChangedResource",
+    "Changes",
+    "Fabric",
+    "Line",
+    "Money",
+    "Need",
+    "Plan",
+    "Planned",
+    "RuleVerdict",
+    "Unknowns",
+    "Waived",
+]
 
 
 class Document(BaseModel):
@@ -135,6 +150,38 @@ class Unknowns(Document):
     environments: list[str] = Field(description="Pulumi ESC environments of the stack, which can set further keys")
 
 
+class Changed(Document):
+    """One value in two plans."""
+
+    name: str
+    before: str | None = Field(description="null: not in the first plan")
+    after: str | None = Field(description="null: not in the second plan")
+
+
+class ChangedResource(Document):
+    """A resource of both plans whose inputs differ. Whether the cloud replaces it is decided by its provider, which a plan does not run."""
+
+    urn: str
+    type: str
+    name: str
+    inputs: list[str] = Field(description="names of the inputs that differ")
+
+
+class Changes(Document):
+    """The changes from an earlier plan of the stack to this one."""
+
+    against: str = Field(description="git revision or file of the earlier plan")
+    created: list[str] = Field(description="URNs of new resources")
+    deleted: list[str] = Field(description="URNs of resources that are gone")
+    changed: list[ChangedResource]
+    pools: list[Changed] = Field(description="rows of the money table that differ")
+    idle: Changed
+    full: Changed
+    quota: list[Changed]
+    access: list[str] = Field(description="resources that give access: + new, - gone, ~ changed. A policy with unknown parts is unknown")
+    policy: list[Changed] = Field(description="policy rules whose outcome differs")
+
+
 class Plan(Document):
     """The document of `plan --json`: resources, cost, quotas and policy verdicts of a first `pulumi up` in an empty account."""
 
@@ -155,6 +202,7 @@ class Plan(Document):
     problems: list[str] = Field(description="errors that the engine or a provider would report")
     warnings: list[str] = Field(description="warnings that the program logged")
     resources: list[Planned]
+    changes: Changes | None = Field(None, description="changes from the plan of --against; null: no --against")
 
     @property
     def refused(self) -> bool:

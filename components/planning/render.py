@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from gpuyard.counts import counted
 
-from .document import Fabric, Line, Money, Need, Plan
+from .document import Changes, Fabric, Line, Money, Need, Plan
 from .layout import columns, hours, rate, short_tokens, whole, wrapped
 
-__all__ = ["markdown", "policy_summary", "styled", "text"]
+__all__ = ["change_rows", "markdown", "policy_summary", "styled", "text"]
 
 _ALARM = {"VIOLATED", "REFUSED"}
 _NOTICE = {"WARN", "warning", "warns:"}
@@ -27,7 +27,7 @@ class _Section(NamedTuple):
 
 def text(plan: Plan) -> str:
     """Return the plan as `gpuyard plan` prints it: lines of at most 100 columns, without trailing spaces."""
-    lines = [*_head(plan), *_tree(plan), *_money(plan.money)]
+    lines = [*_head(plan), *_changes(plan.changes), *_tree(plan), *_money(plan.money)]
     for section in _sections(plan):
         lines += wrapped(section.heading, hanging=2)
         if section.wrap:
@@ -55,6 +55,34 @@ def _head(plan: Plan) -> list[str]:
     where = " ".join([*plan.clouds, plan.region or ""]).strip() or "no cloud"
     known = [plan.stack, where, f"owner {plan.owner}" if plan.owner else "", f"expires {plan.expires}" if plan.expires else ""]
     return wrapped(f"{'  '.join(part for part in known if part)}   {counted(len(plan.resources), 'resource')}", hanging=2)
+
+
+def _changes(changes: Changes | None) -> list[str]:
+    """Return the lines about the changes; none without an earlier plan."""
+    if changes is None:
+        return []
+    summary, resources = change_rows(changes)
+    return [line for row in (*summary, *resources) for line in wrapped(row, hanging=6)]
+
+
+def change_rows(changes: Changes) -> tuple[list[str], list[str]]:
+    """Return the summary of the changes, with its heading, and one row for each resource."""
+    counts = f"{len(changes.created)} created, {len(changes.changed)} changed, {len(changes.deleted)} deleted"
+    summary = [f"changes against {changes.against}: {counts}"]
+    for name, found in (("idle", changes.idle), ("full", changes.full)):
+        if found.before != found.after:
+            summary.append(f"  {name} $/h {found.before} -> {found.after}")
+    for title, differing in (("money", changes.pools), ("quota", changes.quota), ("policy", changes.policy)):
+        summary += [f"  {title} {each.name}: {each.before or 'none'} -> {each.after or 'none'}" for each in differing]
+    summary += [f"  access {short_tokens(line)}" for line in changes.access]
+    resources = [f"  + {_short_urn(urn)}" for urn in changes.created] + [f"  - {_short_urn(urn)}" for urn in changes.deleted]
+    resources += [f"  ~ {short_tokens(each.type)} {each.name}: {', '.join(each.inputs)}" for each in changes.changed]
+    return summary, resources
+
+
+def _short_urn(urn: str) -> str:
+    parts = urn.split("::")
+    return short_tokens(f"{parts[2].rpartition('$')[2]} {parts[-1]}")
 
 
 def _tree(plan: Plan) -> list[str]:
@@ -167,14 +195,23 @@ def _unknown(plan: Plan) -> list[list[str]]:
 def markdown(plan: Plan) -> str:
     """Return the plan as GitHub-flavoured Markdown: the money as a table, the rest as a list, the resource tree folded."""
     verdict = ("refused" if plan.refused else "ok") + (f", nonce {plan.nonce}" if plan.nonce else "")
-    fence = "`" * max([3, *(len(run) + 1 for line in _tree(plan) for run in re.findall("`+", line))])
     lines = [f"### gpuyard plan: {_cell(plan.stack)}, {counted(len(plan.resources), 'resource')}, {verdict}", ""]
+    if plan.changes is not None:
+        (heading, *summary), resources = change_rows(plan.changes)
+        lines += [f"**{_cell(heading)}**", "", *(f"- {_cell(row.strip())}" for row in summary), ""]
+        lines += _folded("resources that change", [row.strip() for row in resources])
     lines += [*_money_table(plan.money), ""] if plan.money.lines else []
     for section in _sections(plan):
         lines.append(f"- {_cell(section.heading)}")
         lines += [f"  - {_cell('  '.join(row))}" for row in section.rows]
-    tree = [" ".join(line.splitlines()) for line in _tree(plan)]
-    return "\n".join([*lines, "", "<details><summary>tree</summary>", "", fence, *tree, fence, "", "</details>", ""])
+    return "\n".join([*lines, "", *_folded("tree", _tree(plan))])
+
+
+def _folded(title: str, lines: Sequence[str]) -> list[str]:
+    """Return lines as folded preformatted text."""
+    fence = "`" * max([3, *(len(run) + 1 for line in lines for run in re.findall("`+", line))])
+    shown = [" ".join(line.splitlines()) for line in lines]
+    return [f"<details><summary>{title}</summary>", "", fence, *shown, fence, "", "</details>", ""]
 
 
 def _money_table(money: Money) -> list[str]:

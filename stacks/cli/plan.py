@@ -22,6 +22,10 @@ def command(
     directory: options.ProjectDirectory = None,
     json: options.Json = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a comment on a pull request.")] = False,
+    against: Annotated[
+        str | None,
+        typer.Option(help="Also show what changes from an earlier plan: a git revision, or a file with `plan --json`.", show_default=False),
+    ] = None,
     nonce: Annotated[
         str | None,
         typer.Option("--nonce", help="Random text to print with the plan; it shows that the plan ran to its end.", show_default=False),
@@ -32,7 +36,14 @@ def command(
 
     if json and markdown:
         raise UsageError("--json and --markdown exclude each other; remove one")
-    document = plan(stack, directory or Path.cwd()).model_copy(update={"nonce": nonce})
+    folder = directory or Path.cwd()
+    document = plan(stack, folder).model_copy(update={"nonce": nonce})
+    if against is not None:
+        from gpuyard.components.planning.changes import changes
+
+        from .earlier_plan import earlier_plan
+
+        document = document.model_copy(update={"changes": changes(earlier_plan(against, stack, folder), document, against)})
     if json:
         from .documents import emit
 

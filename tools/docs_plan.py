@@ -56,9 +56,9 @@ exit $code
 
 ## What changes
 
-`--against` names a git revision, or a file with an earlier `gpuyard plan --json`. The plan then begins with the changes: resources created,
-changed and deleted, cost, quota, resources that give access, and policy rules with another outcome. A revision is checked out into a temporary
-worktree and planned there with the gpuyard that is installed now; your working tree stays as it is.
+`--against` names a git revision, or a file with an earlier `gpuyard plan --json`. The plan then begins with the changes: resources
+created, changed and deleted, cost, quota, resources that give access, and policy rules with another outcome. A revision is checked out
+into a temporary worktree and planned there with the gpuyard that is installed now. Your working tree stays as it is.
 
 ```text
 changes against main: 0 created, 2 changed, 0 deleted

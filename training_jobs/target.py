@@ -204,7 +204,7 @@ def parse_target(data: PlainMapping, name: str = "target") -> JobTarget:
     if isinstance(version, int) and version > VERSION:
         fix = "upgrade gpuyard on this machine, or run `pulumi up` with the older gpuyard"
         raise UsageError(f"{name} was written by a newer gpuyard", [Problem("version", "too new", f"{version}", f"<= {VERSION}", fix)])
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise UsageError(f"{name} is not valid", [Problem("kind", "unknown", repr(kind), ", ".join(_KINDS))])
     try:
         return _KINDS[kind].model_validate(data)

@@ -35,8 +35,8 @@ def process_start(pid: int) -> str | None:
 def _read(file: Path) -> Lease:
     try:
         data = json.loads(file.read_text())
-        return Lease(data["run_id"], int(data["pid"]), data["started"], tuple(data["nodes"]))
-    except (ValueError, KeyError, TypeError) as error:
+        return Lease(data["run_id"], int(data["pid"]), data["started"], tuple(map(int, data["nodes"])))
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError(f"{file}: the lease cannot be read ({error}); remove the file if no job runs on this pool") from None
 
 

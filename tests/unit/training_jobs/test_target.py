@@ -29,6 +29,7 @@ def test_targets_of_a_newer_gpuyard_are_refused_with_the_fix() -> None:
     ("change", "part"),
     [
         ({"kind": "slurm"}, "got 'slurm', allowed: local"),
+        ({"kind": ["local"]}, r"got \['local'\], allowed: local"),
         ({"stack": "local"}, "stack"),
         ({"max_nodes": 0}, "max_nodes"),
         ({"secret": "x"}, "unknown key"),

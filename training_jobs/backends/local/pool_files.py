@@ -22,7 +22,7 @@ class PoolFiles:
     def nodes(self) -> list[PoolNode]:
         """Return the nodes of pool.json. Raises NotFoundError without a pool, AuthError if other users can access its directory."""
         path = self.directory / "pool.json"
-        data = read_json(path)
+        data = read_json(path, "run `pulumi up --refresh`")
         if data is None:
             raise NotFoundError(f"there is no pool in {self.directory}; `pulumi up` creates it")
         found = self.directory.stat()

@@ -210,8 +210,12 @@ def test_a_dead_lease_does_not_block(pool: Path, job: subprocess.Popen[bytes]) -
     assert not pool.exists()
 
 
-def test_an_unreadable_lease_is_named(pool: Path) -> None:
-    (pool / "leases" / "r-2.json").write_text('{"pid": ')
+@pytest.mark.parametrize(
+    "content",
+    ['{"pid": ', "{}", '{"run_id": "r-2", "pid": 1, "started": "", "nodes": [{}]}', '{"run_id": "r-2", "pid": 1e999}', "[" * 100_000],
+)
+def test_an_unreadable_lease_is_named(pool: Path, content: str) -> None:
+    (pool / "leases" / "r-2.json").write_text(content)
     with pytest.raises(Refused, match=r"r-2.json: the lease cannot be read .*; remove the file if no job runs on this pool"):
         PoolProvider().delete(str(pool), {})
 

@@ -32,6 +32,7 @@ from .state import State
 from .status import RunStatus
 from .store import ChangedError
 from .target import JobTarget, pick_target
+from .yard_data import check_data
 
 __all__ = ["Runner", "SubmitPlan", "Submitted"]
 
@@ -167,6 +168,7 @@ class Runner:
         spec, target, now = job.spec, job.target, self._clock()
         backend = self._backend_for(target)
         backend.request(self._run(job))  # raises for what the service cannot do,
+        check_data(spec, target)
         backend.ready()  # and for a service that is not reachable, before anything is written
         first = make_submission(spec, target, job.code, (), attempt=1, fresh=True, now=now, submitter=backend.principal())
         record = RunRecord(

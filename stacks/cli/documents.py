@@ -33,6 +33,7 @@ __all__ = [
     "SubmitPlanDocument",
     "SweepDocument",
     "TrialDocument",
+    "UploadDocument",
     "emit",
 ]
 
@@ -189,6 +190,16 @@ class ProblemDocument(_Document):
     got: str | None
     allowed: str | None
     fix: str | None
+
+
+class UploadDocument(_Document):
+    """Output of `upload --json`."""
+
+    schema_: Literal["gpuyard.upload/1"] = Field("gpuyard.upload/1", alias="schema")
+    url: str
+    sent: list[str] = Field(description="paths that were sent, below the URL; an empty path is the URL itself")
+    unchanged: int = Field(description="number of files that were there with the same content")
+    left_out: list[str] = Field(description="links and files that are not regular, each with the reason")
 
 
 class ErrorDocument(_Document):

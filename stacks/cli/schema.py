@@ -66,5 +66,6 @@ def models() -> PlainDict:
         "compare": documents.CompareDocument,
         "pools": documents.PoolsDocument,
         "doctor": documents.DoctorDocument,
+        "upload": documents.UploadDocument,
         "error": documents.ErrorDocument,
     }

@@ -93,6 +93,21 @@ def test_an_object_of_more_bytes_than_wanted_is_not_read(store: Store) -> None:
         store.read("runs/a/large", 99)
 
 
+def test_a_file_is_sent_once_and_again_when_it_changed(store: Store, tmp_path: Path) -> None:
+    file = tmp_path / "tokens.bin"
+    for content in (b"x" * 3_000_000, b"", b"other"):
+        file.write_bytes(content)
+        digest = local.file_digest(file)
+        assert store.send("data/deep/tokens.bin", file, digest)
+        assert not store.send("data/deep/tokens.bin", file, digest)
+        assert (store.read("data/deep/tokens.bin") or (None,))[0] == content
+    tag = (store.read("data/deep/tokens.bin") or (b"", ""))[1]
+    store.replace("data/deep/tokens.bin", b"by hand", tag)
+    assert store.send("data/deep/tokens.bin", file, digest), "the object has another content now"
+    with pytest.raises(UsageError, match=r"cannot (read|write) .*gone"):
+        store.send("data/deep/x", tmp_path / "gone", "0")
+
+
 def test_names_lists_only_objects_directly_in_the_folder(store: Store) -> None:
     for path in ("runs/b/run.json", "runs/a/run.json", "runs/a/output/deep/x", "runs/c", "runs2/d"):
         store.create(path, b"1")

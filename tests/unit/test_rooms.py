@@ -104,8 +104,11 @@ TABLE = {
         _NEUTRAL | _STORED | {"tenacity", "training_jobs.backends.base", "training_jobs.backends.load_backend"}, {"fsspec"}
     ),
     "training_jobs.runner": Row(
-        _NEUTRAL | _STORED | {"training_jobs.lifecycle", "training_jobs.backends.base", "training_jobs.backends.load_backend"}
+        _NEUTRAL
+        | _STORED
+        | {"training_jobs.lifecycle", "training_jobs.backends.base", "training_jobs.backends.load_backend", "training_jobs.yard_data"}
     ),
+    "training_jobs.yard_data": Row({*_NEUTRAL, *_STORED}),
     "training_jobs.trials": Row({"training_jobs.runner", *_NEUTRAL, *_JOBS}),
     "training_jobs.backends": Row(_NEUTRAL | _JOURNALED),
     "training_jobs.backends.local": Row(_backend().top | {"training_jobs.launch.output", "training_jobs.launch.descendants"}),

@@ -15,7 +15,7 @@ from .base import ChangedError, ExistsError, Store, UnreadableError
 from .blob import BlobStore
 from .copies import OnLeftOut
 from .gcs import GcsStore
-from .local import LocalStore, open_regular_file, read_regular_file, translate_os_error, translate_os_errors
+from .local import LocalStore, file_digest, open_regular_file, read_regular_file, translate_os_error, translate_os_errors
 from .s3 import S3Store
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "S3Store",
     "Store",
     "UnreadableError",
+    "file_digest",
     "open_regular_file",
     "open_store",
     "read_regular_file",

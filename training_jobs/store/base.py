@@ -62,6 +62,12 @@ class Store(Protocol):
     def exists(self, path: str) -> bool:
         """Return whether the object exists."""
 
+    def send(self, path: str, file: Path, sha256: str) -> bool:
+        """Upload a file of any size, in place of an object that is there. Return False, and send nothing, if the object has this digest.
+
+        `sha256`: hexadecimal digest of the file. It becomes metadata of the object. An object without it is sent again.
+        """
+
     def names(self, folder: str, most: int | None = None) -> list[str]:
         """Return the names directly in a folder, sorted; empty if the folder does not exist.
 

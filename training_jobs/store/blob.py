@@ -25,7 +25,7 @@ _HOST = re.compile(r"([a-z0-9]{3,24})\.dfs\.core\.windows\.net")
 _CONTAINER = re.compile(r"[a-z0-9](-?[a-z0-9]){2,62}")
 _MISSING = {"BlobNotFound", "PathNotFound", "ResourceNotFound"}
 _CONDITION_FAILED = {"BlobAlreadyExists", "ConditionNotMet", "PathAlreadyExists", "TargetConditionNotMet", "UnauthorizedBlobOverwrite"}
-_WRITER = "gpuyardwriter"
+_WRITER, _DIGEST = "gpuyardwriter", "gpuyardsha256"
 _CONNECTIONS = 32
 _SCOPE = "https://storage.azure.com/.default"
 
@@ -109,6 +109,14 @@ class BlobStore(PrefixedStore):
                 if _is_missing(error):
                     return None
                 raise
+
+    def _digest(self, head: ObjectHead) -> str | None:
+        digest: str | None = head.metadata.get(_DIGEST)
+        return digest
+
+    def _upload(self, client: Client, key: str, file: Path, digest: str) -> None:
+        with file.open("rb") as content:
+            client.get_blob_client(key).upload_blob(content, metadata={_DIGEST: digest}, overwrite=True)
 
     def _keys(self, client: Client, start: str) -> Iterator[str]:
         entries = client.list_blobs(name_starts_with=start, include=["metadata"])

@@ -18,7 +18,7 @@ from .prefixed import Client, ObjectHead, PrefixedStore, bucket_and_prefix
 
 __all__ = ["GcsStore", "client", "drop_client"]
 
-_WRITER = "gpuyard-writer"
+_WRITER, _DIGEST = "gpuyard-writer", "gpuyard-sha256"
 _TIMEOUT_S = (10, 60)  # seconds to connect, and to wait for the answer
 _GIVE_UP_S = 60.0
 _NO_BUCKET = "bucket does not exist"  # a missing object and a missing bucket have the same code
@@ -99,6 +99,14 @@ class GcsStore(PrefixedStore):
     def _head(self, path: str) -> ObjectHead | None:
         with self._translated(path, "read") as client:
             return client.bucket(self._bucket).get_blob(self._key(path), timeout=_TIMEOUT_S, retry=_retry())
+
+    def _digest(self, head: ObjectHead) -> str | None:
+        return (head.metadata or {}).get(_DIGEST)
+
+    def _upload(self, client: Client, key: str, file: Path, digest: str) -> None:
+        blob = client.bucket(self._bucket).blob(key)
+        blob.metadata = {_DIGEST: digest}
+        blob.upload_from_filename(str(file), timeout=_TIMEOUT_S, retry=_retry())
 
     def _keys(self, client: Client, start: str) -> Iterator[str]:
         blobs = self._list(client, start, fields="items(name),nextPageToken")

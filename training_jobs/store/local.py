@@ -9,7 +9,8 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
@@ -19,7 +20,7 @@ from ..errors import AuthError, GpuyardError, QuotaError, UsageError
 from .base import MAX_DOWNLOADS, MAX_OBJECT_BYTES, ChangedError, ExistsError, UnreadableError, bounded
 from .copies import OnLeftOut, file_names, ignore_left_out, write_below
 
-__all__ = ["LocalStore", "open_regular_file", "read_regular_file", "translate_os_error", "translate_os_errors"]
+__all__ = ["LocalStore", "file_digest", "open_regular_file", "read_regular_file", "translate_os_error", "translate_os_errors"]
 
 
 class LocalStore:
@@ -69,6 +70,17 @@ class LocalStore:
     def exists(self, path: str) -> bool:
         """Return whether the file exists."""
         return (self._root / path).is_file()
+
+    def send(self, path: str, file: Path, sha256: str) -> bool:
+        """Compare the digest of the file that is there, then copy beside it and rename."""
+        target = self._root / path
+        with translate_os_errors(target):
+            if target.is_file() and not target.is_symlink() and file_digest(target) == sha256:
+                return False
+            with _temporary_copy(target, file) as written:
+                os.rename(written, target)
+            _sync_folder(target.parent)
+        return True
 
     def names(self, folder: str, most: int | None = None) -> list[str]:
         """List a folder, without files that are being written."""
@@ -146,14 +158,35 @@ def _tag(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a regular file, in hexadecimal."""
+    found = hashlib.sha256()
+    with open_regular_file(path) as file:
+        while block := file.read(2**20):
+            found.update(block)
+    return found.hexdigest()
+
+
+def _temporary_file(target: Path, data: bytes) -> AbstractContextManager[Path]:
+    return _temporary(target, lambda file: file.write(data))
+
+
+def _temporary_copy(target: Path, source: Path) -> AbstractContextManager[Path]:
+    def copy(file: BinaryIO) -> None:
+        with open_regular_file(source) as content:
+            shutil.copyfileobj(content, file, 2**20)
+
+    return _temporary(target, copy)
+
+
 @contextlib.contextmanager
-def _temporary_file(target: Path, data: bytes) -> Iterator[Path]:
+def _temporary(target: Path, write: Callable[[BinaryIO], object]) -> Iterator[Path]:
     """Write and sync a temporary file beside the target, and yield its path. Removes the file at the end if it is still there."""
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.parent / f".tmp-{target.name}-{os.getpid()}-{os.urandom(4).hex()}"
     try:
         with beside.open("xb") as file:
-            file.write(data)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         yield beside

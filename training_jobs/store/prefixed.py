@@ -33,6 +33,15 @@ class PrefixedStore(ABC):
         """Make one HEAD request."""
         return self._head(path) is not None
 
+    def send(self, path: str, file: Path, sha256: str) -> bool:
+        """Compare the digest in the object's metadata, then upload. The client splits a large file into parts."""
+        head = self._head(path)
+        if head is not None and self._digest(head) == sha256:
+            return False
+        with translate_os_errors(file, "read"), self._translated(path, "write") as client:
+            self._upload(client, self._key(path), file, sha256)
+        return True
+
     def download(self, folder: str, into: Path, on_left_out: OnLeftOut = ignore_left_out) -> list[str]:
         """Copy every object below a folder. An object that is deleted meanwhile, such as an old checkpoint, is left out."""
         start = self._folder(folder)
@@ -60,6 +69,14 @@ class PrefixedStore(ABC):
     @abstractmethod
     def _head(self, path: str) -> ObjectHead | None:
         """Return an object's metadata; None if it does not exist."""
+
+    @abstractmethod
+    def _digest(self, head: ObjectHead) -> str | None:
+        """Return the digest in an object's metadata; None if `send` did not write it."""
+
+    @abstractmethod
+    def _upload(self, client: Client, key: str, file: Path, digest: str) -> None:
+        """Upload a file, with the digest in the metadata."""
 
     @abstractmethod
     def _keys(self, client: Client, start: str) -> Iterator[str]:

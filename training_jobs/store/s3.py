@@ -14,7 +14,7 @@ from ..clouds import Json
 from ..clouds.aws_errors import error_code, error_kind, service_error, translate_error
 from ..errors import LostSightError
 from .base import MAX_OBJECT_BYTES, ChangedError, ExistsError, UnreadableError, bounded
-from .prefixed import Client, PrefixedStore, bucket_and_prefix
+from .prefixed import Client, ObjectHead, PrefixedStore, bucket_and_prefix
 
 __all__ = ["S3Store", "client"]
 
@@ -22,7 +22,7 @@ _MISSING = {"NoSuchKey", "404", "NotFound"}
 _CONDITION_FAILED = {"PreconditionFailed", "412"}
 _CONFLICT = {"ConditionalRequestConflict", "OperationAborted", "409"}
 _TRIES = 8  # for a write that conflicts with another writer's
-_WRITER = "gpuyard-writer"
+_WRITER, _DIGEST = "gpuyard-writer", "gpuyard-sha256"
 
 
 class S3Store(PrefixedStore):
@@ -100,6 +100,13 @@ class S3Store(PrefixedStore):
                     return None
                 raise
         return answer
+
+    def _digest(self, head: ObjectHead) -> str | None:
+        digest: str | None = head["Metadata"].get(_DIGEST)
+        return digest
+
+    def _upload(self, client: Client, key: str, file: Path, digest: str) -> None:
+        client.upload_file(str(file), self._bucket, key, ExtraArgs={"Metadata": {_DIGEST: digest}})
 
     def _keys(self, client: Client, start: str) -> Iterator[str]:
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=start)

@@ -54,7 +54,7 @@ def repository_files(cloud: str, name: str, owner: str, today: datetime.date) ->
     workflow = {_WORKFLOW: f"{cloud}/workflow.yml.txt"} if image else {}
     templates = {
         "README.md": "README.md.txt",
-        "Pulumi.yaml": "Pulumi.yaml.txt",
+        "Pulumi.yaml": "project.yaml.txt",
         "Pulumi.dev.yaml": f"{cloud}/stack.yaml.txt",
         "__main__.py": f"{cloud}/main.py.txt",
         ".gitignore": "gitignore.txt",

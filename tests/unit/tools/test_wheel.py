@@ -15,5 +15,6 @@ def test_the_contents_of_the_wheel() -> None:
     on_disk = {
         path.relative_to(CHECKOUT).as_posix() for room in ("components", "training_jobs") for path in (CHECKOUT / room).rglob("*.py*")
     } | {path.relative_to(CHECKOUT).as_posix() for path in (CHECKOUT / "components" / "catalogue").glob("*.yaml")}
+    on_disk |= {path.relative_to(CHECKOUT).as_posix() for path in (CHECKOUT / "stacks" / "templates").rglob("*.txt")}
     assert {str(file) for file in files} >= {f"gpuyard/{name}" for name in on_disk if "__pycache__" not in name}
     assert not [file for file in files if file.name.startswith("Pulumi.")]

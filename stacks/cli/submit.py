@@ -46,6 +46,7 @@ def command(
     json: options.Json = False,
 ) -> None:
     """Submit a job. A second submit of the same job finds its run and starts no other. Exit code 0: the run is recorded."""
+    from gpuyard.problems import Problem
     from gpuyard.training_jobs.code_files import job_code_folder
     from gpuyard.training_jobs.errors import UsageError
     from gpuyard.training_jobs.overrides import apply_arguments, apply_settings, split_setting
@@ -58,6 +59,9 @@ def command(
 
     if dry_run and (retry or again or wait or check):
         raise UsageError("--dry-run creates nothing; remove --retry, --again, --wait and --check")
+    if arguments and "--" not in sys.argv:  # such as a pool without --pool: it must not become an argument of the script
+        fix = "write an option, or -- before arguments for the job's command"
+        raise UsageError("the job was not submitted", [Problem(arguments[0], "unexpected argument", fix=fix)])
     changes = [split_setting("--set", each) for each in settings or []]
     spec, base = load_job(job, lambda data: apply_arguments(apply_settings(data, changes), arguments or []))
     if pool is not None:

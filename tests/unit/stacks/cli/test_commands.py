@@ -297,6 +297,15 @@ def test_every_document_validates_against_the_schema_that_gpuyard_prints(folder:
     assert cli("schema", "statsu").returncode == 2
 
 
+def test_only_arguments_after_two_hyphens_are_appended_to_the_command(folder: Path, cli: Cli) -> None:
+    job = write_job(folder)
+    wrong = cli("submit", job, "l4")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "l4: unexpected argument; write an option, or -- before arguments for the job's command" in wrong.stderr
+    done = json.loads(cli("submit", job, "--wait", "--json", "--", "--lr", "0.2").stdout)
+    assert done["status"]["command"][-2:] == ["--lr", "0.2"]
+
+
 def test_a_sweep_and_a_comparison_refuse_what_they_cannot_do(folder: Path, cli: Cli) -> None:
     job = write_job(folder)
     for arguments, message in (

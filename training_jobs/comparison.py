@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -23,7 +24,7 @@ def parse_goal(text: str) -> Goal:
 
 
 def metric_of(status: RunStatus, name: str) -> float | None:
-    """Return a reported metric of a run; None if the run has not reported it as a number."""
+    """Return a reported metric of a run; None if the run has not reported it as a number. A diverged run may have NaN."""
     value = getattr(status.metrics, name, None) if name != "other" else None
     value = status.metrics.other.get(name) if value is None else value
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
@@ -35,8 +36,9 @@ def usual_metric(statuses: Sequence[RunStatus]) -> str:
 
 
 def best(statuses: Sequence[RunStatus], metric: str, goal: Goal) -> RunStatus | None:
-    """Return the run that succeeded with the lowest (min) or highest (max) metric. The first of equals. None: no run has it."""
-    found = [(value, status) for status in statuses if status.state is State.SUCCEEDED and (value := metric_of(status, metric)) is not None]
+    """Return the run that succeeded with the lowest (min) or highest (max) finite metric. The first of equals. None: no run has it."""
+    ended = [(metric_of(status, metric), status) for status in statuses if status.state is State.SUCCEEDED]
+    found = [(value, status) for value, status in ended if value is not None and math.isfinite(value)]
     if not found:
         return None
     choose = min if goal == "min" else max

@@ -254,7 +254,7 @@ class Runner:
         nodes = handle.record.last.spec.nodes
         if node is not None and not 0 <= node < nodes:
             raise UsageError(f"--node: run {run} has no such node, got {node}, allowed: 0..{nodes - 1}")
-        if follow:
+        if follow and attempt is None:
             wait_for_nodes(lambda: self._find(run), on_wait, self._sleep)
             handle = self._find(run)
         if attempt is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,6 +18,8 @@ def positions(values: Sequence[str]) -> tuple[list[float], list[str]]:
     """Return where values lie on an axis from 0 to 1, and the labels at its ends. Numbers keep their distances; texts are sorted."""
     try:
         numbers = [float(value) for value in values]
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError
     except ValueError:
         order = sorted(set(values))
         numbers = [float(order.index(value)) for value in values]
@@ -38,7 +41,7 @@ def draw(runs: Sequence[tuple[Mapping[str, str], RunStatus]], metric: str, chose
         fix = "pip install matplotlib"
         raise UsageError("the chart cannot be drawn", [Problem("--chart", "matplotlib is not installed", fix=fix)]) from None
     names = list(dict.fromkeys(name for values, _ in runs for name in values))
-    drawn = [(values, status) for values, status in runs if metric_of(status, metric) is not None and set(names) <= set(values)]
+    drawn = [(values, status) for values, status in runs if math.isfinite(_number(status, metric)) and set(names) <= set(values)]
     if not drawn:
         raise UsageError("the chart cannot be drawn", [Problem("--chart", f"no run has reported {metric}")])
     axes = [*names, metric]
@@ -62,3 +65,9 @@ def draw(runs: Sequence[tuple[Mapping[str, str], RunStatus]], metric: str, chose
         figure.savefig(file, dpi=120)
     except (OSError, ValueError) as error:
         raise UsageError("the chart cannot be written", [Problem("--chart", str(error), str(file), "a file such as sweep.png")]) from None
+
+
+def _number(status: RunStatus, metric: str) -> float:
+    """Return the metric; NaN if the run has not reported it."""
+    value = metric_of(status, metric)
+    return math.nan if value is None else value

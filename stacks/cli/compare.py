@@ -34,8 +34,8 @@ def command(
     from .chart import draw
     from .documents import CompareDocument, ComparedRunDocument, emit
     from .labels import parse_labels
+    from .tables import comparison
     from .targets import make_runner
-    from .view import comparison
 
     chosen, labels = parse_goal(goal), parse_labels(label or [])
     if bool(runs) == bool(labels):

@@ -36,9 +36,9 @@ def command(
 
     from .documents import ListDocument, emit
     from .labels import parse_labels
+    from .tables import table
     from .targets import find_targets
     from .times import parse_moment
-    from .view import table
 
     where = RunFilter(
         pool=pool,

@@ -124,7 +124,7 @@ def _print(
 
     from .chart import draw
     from .documents import SweepDocument, TrialDocument, emit
-    from .view import comparison
+    from .tables import comparison
 
     pairs = [(each.trial, status) for each, status in zip(jobs, statuses, strict=True)]
     compared = metric or usual_metric(statuses)

@@ -6,14 +6,12 @@ import contextlib
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, TextIO
 
 import typer
 
 from gpuyard.counts import counted
-from gpuyard.training_jobs.comparison import metric_of
 from gpuyard.training_jobs.state import Exit, State
 from gpuyard.training_jobs.status import Attempt, RunStatus
 
@@ -22,10 +20,9 @@ from .streams import OutputError, styled, terminal
 if TYPE_CHECKING:
     from gpuyard.training_jobs.runner import Runner
 
-__all__ = ["columns", "comparison", "follow", "hint_on_interrupt", "line", "print_submitted", "print_wait", "summary", "table"]
+__all__ = ["figures", "follow", "hint_on_interrupt", "line", "print_submitted", "print_wait", "summary"]
 
 _PLAIN_EVERY_S = 10.0
-_BAR = 24  # characters of the longest bar
 
 
 def print_submitted(run: str, note: str, *, needs_wait: bool, quiet: bool) -> None:
@@ -126,14 +123,14 @@ def line(status: RunStatus, elapsed: float) -> str:
 def _progress(status: RunStatus) -> str:
     metrics = status.metrics
     if status.state.ended or status.state is State.UNKNOWN:
-        return "  ".join(part for part in (_outcome(status), _figures(status)) if part)
+        return "  ".join(part for part in (_outcome(status), figures(status)) if part)
     if status.state is State.PENDING:
         return status.detail or ""
     if metrics.step is None or status.state is State.RECOVERING:
         parts = [status.phase or "starting", f"from step {metrics.step}" if metrics.step is not None else "", _preflight(status)]
         return "  ".join(part for part in parts if part)
     left = _time_left(status)
-    return "  ".join(part for part in (_figures(status), f"{_clock(left)} left" if left is not None else "") if part)
+    return "  ".join(part for part in (figures(status), f"{_clock(left)} left" if left is not None else "") if part)
 
 
 def _preflight(status: RunStatus) -> str:
@@ -150,7 +147,8 @@ def _outcome(status: RunStatus) -> str:
     return " ".join(part for part in (reason, code, status.detail or "") if part)
 
 
-def _figures(status: RunStatus) -> str:
+def figures(status: RunStatus) -> str:
+    """Return the metrics that a run reported, in one line."""
     metrics = status.metrics
     step = None if metrics.step is None else f"step {metrics.step:,}" + (f"/{metrics.steps:,}" if metrics.steps else "")
     parts = [
@@ -182,7 +180,7 @@ def summary(status: RunStatus) -> str:
     lines = [
         f"{status.state}  {status.pool} ({status.service.kind})  {nodes}  {_clock(took)}  attempt {status.attempt}",
         *(f"  {attempt.attempt}  {_attempt(attempt)}" for attempt in status.attempts),
-        *(f"  {text}" for text in (_preflight(status), _figures(status)) if text),
+        *(f"  {text}" for text in (_preflight(status), figures(status)) if text),
         *(f"  | {text}" for text in status.attempts[-1].tail),
         *([f"  submitted by  {status.submitted_by}"] if status.submitted_by else []),
         *([f"  command  {shlex.join(status.command)}"] if status.command else []),
@@ -218,51 +216,6 @@ def _attempt(attempt: Attempt) -> str:
         end = f"{end} (exit code {attempt.exit_code})".lstrip()
     extra = [f"step {attempt.step:,}" if attempt.step is not None else "", counted(attempt.restarts, "restart") if attempt.restarts else ""]
     return "  ".join(part for part in (" ".join(part for part in (waited, ran, end) if part), *extra, attempt.detail or "") if part)
-
-
-def columns(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows as aligned columns, two spaces apart."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
-
-
-def comparison(runs: Sequence[tuple[Mapping[str, str], RunStatus]], metric: str, chosen: RunStatus | None) -> str:
-    """Return a table of runs with the options of each and a metric, and the best run. `chosen`: the best run; None: there is none."""
-    names = list(dict.fromkeys(name for values, _ in runs for name in values))
-    values = [metric_of(status, metric) for _, status in runs]
-    known = [abs(value) for value in values if value is not None]
-    largest = max(known, default=0.0)
-    rows = [
-        (
-            *(given.get(name, "") for name in names),
-            str(status.state),
-            "" if value is None else f"{value:.4g}",
-            "" if value is None or not largest else "#" * max(1, round(_BAR * abs(value) / largest)),
-            status.run_id + (" *" if chosen is not None and status.run_id == chosen.run_id else ""),
-        )
-        for (given, status), value in zip(runs, values, strict=True)
-    ]
-    told = f"best {metric} *: {chosen.run_id}" if chosen is not None else f"no run that succeeded has reported {metric}"
-    return f"{columns([(*names, 'STATE', metric, '', 'RUN'), *rows])}\n{told}"
-
-
-def table(runs: Sequence[RunStatus]) -> str:
-    """Return a heading and one line for each run."""
-    heading = ("RUN", "STATE", "POOL", "ATTEMPT", "SUBMITTED", "BY", "PROGRESS")
-    rows = [
-        (run.run_id, str(run.state), run.pool, str(run.attempt), _when(run.submitted_at), _short(run.submitted_by), _figures(run))
-        for run in runs
-    ]
-    return columns([heading, *rows])
-
-
-def _short(principal: str | None) -> str:
-    """Return the part of a principal that names the person or workload: the session of an AWS role, else the whole text."""
-    return (principal or "").rpartition("/")[2] if (principal or "").startswith("arn:") else principal or "unknown"
-
-
-def _when(moment: float) -> str:
-    return datetime.fromtimestamp(moment).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 def _clock(total: float) -> str:

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpuyard.stacks.cli.chart import positions
+from gpuyard.stacks.cli.tables import comparison
 from gpuyard.training_jobs.comparison import best, metric_of, usual_metric, varying_options
 from gpuyard.training_jobs.errors import UsageError
 from gpuyard.training_jobs.state import State
@@ -80,7 +82,14 @@ def _run(run_id: str, state: State = State.SUCCEEDED, **metrics: Any) -> RunStat
 
 
 def test_the_best_run_succeeded_and_has_the_metric() -> None:
-    runs = [_run("a", loss=2.0), _run("b", State.FAILED, loss=0.1), _run("c", loss=1.0), _run("d"), _run("e", loss=1.0)]
+    runs = [
+        _run("a", loss=2.0),
+        _run("b", State.FAILED, loss=0.1),
+        _run("c", loss=1.0),
+        _run("d"),
+        _run("e", loss=1.0),
+        _run("f", loss=math.nan),
+    ]
     low, high = best(runs, "loss", "min"), best(runs, "loss", "max")
     assert [low and low.run_id, high and high.run_id] == ["c", "a"]
     assert best(runs, "accuracy", "max") is None
@@ -88,6 +97,28 @@ def test_the_best_run_succeeded_and_has_the_metric() -> None:
     assert metric_of(_run("x", accuracy="high"), "accuracy") is None
     assert metric_of(_run("x", accuracy=True), "other") is None
     assert (usual_metric(runs), usual_metric([*runs, _run("v", val_loss=1.0)])) == ("loss", "val_loss")
+
+
+def test_a_diverged_run_is_shown_and_is_never_the_best() -> None:
+    runs = [({"lr": "9"}, _run("a", loss=math.nan)), ({"lr": "8"}, _run("b", loss=math.inf)), ({"lr": "1"}, _run("c", loss=-2.0))]
+    lines = comparison(runs, "loss", best([status for _, status in runs], "loss", "max")).splitlines()
+    assert [line.split()[2] for line in lines[1:4]] == ["nan", "inf", "-2"]
+    assert lines[-1] == "best loss *: c"
+
+
+@pytest.mark.parametrize(
+    ("values", "placed", "ends"),
+    [
+        (["0.1", "0.3", "0.2"], [0.0, 1.0, 0.5], ["0.1", "0.3"]),
+        (["relu", "gelu"], [1.0, 0.0], ["gelu", "relu"]),
+        (["1", "nan"], [0.0, 1.0], ["1", "nan"]),
+        (["7", "7"], [0.5, 0.5], ["7", "7"]),
+    ],
+)
+def test_values_lie_on_an_axis(values: list[str], placed: list[float], ends: list[str]) -> None:
+    found, shown = positions(values)
+    assert found == pytest.approx(placed)
+    assert shown == ends
 
 
 def test_only_options_that_differ_are_compared() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gpuyard.stacks.cli import view
+from gpuyard.stacks.cli import tables, view
 from gpuyard.training_jobs.backends.base import ServiceStatus
 from gpuyard.training_jobs.lifecycle.handle import make_submission
 from gpuyard.training_jobs.lifecycle.journal import Journal, RunRecord, SubmissionEnd
@@ -101,7 +101,9 @@ def test_the_text_summary(night: RunStatus) -> None:
 
 
 def test_the_table_has_a_heading_and_the_name_in_a_principal(night: RunStatus) -> None:
-    heading, first, second = view.table([night, night.model_copy(update={"submitted_by": "alice@acme.io", "pool": "p5-spot"})]).splitlines()
+    heading, first, second = tables.table(
+        [night, night.model_copy(update={"submitted_by": "alice@acme.io", "pool": "p5-spot"})]
+    ).splitlines()
     columns = [heading.index(word) for word in ("RUN", "STATE", "POOL", "ATTEMPT", "SUBMITTED", "BY", "PROGRESS")]
     assert [first[start:].split()[0] for start in columns[:4]] == ["night-1", "SUCCEEDED", "p5", "3"]
     assert first[columns[5] :].split()[0] == "nightly"

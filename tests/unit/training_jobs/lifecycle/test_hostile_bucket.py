@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gpuyard.stacks.cli.view import line, summary, table
+from gpuyard.stacks.cli.tables import table
+from gpuyard.stacks.cli.view import line, summary
 from gpuyard.training_jobs.backends.base import ServiceStatus
 from gpuyard.training_jobs.errors import AuthError
 from gpuyard.training_jobs.lifecycle import journal

@@ -26,18 +26,38 @@ def earlier_plan(against: str, stack: str, folder: Path) -> Plan:
 
     `folder`: a folder of the Pulumi project. Its files are not changed. Raises UsageError if there is no such plan.
     """
-    file = Path(against)
-    if file.is_file():
-        return _parsed(file.read_text(encoding="utf-8", errors="replace"), against)
+    text = _saved(Path(against))
+    if text is not None:
+        return _parsed(text, against)
     top = Path(_git(folder, "rev-parse", "--show-toplevel"))
     commit = _commit(top, against)
     with _worktree(top, commit) as copy:
-        there = copy / folder.resolve().relative_to(top.resolve())
+        inside = folder.resolve().relative_to(top.resolve())
+        there = copy / inside
+        if not there.is_dir():
+            raise UsageError(f"--against {against}: no folder {inside} in that revision; name a later revision")
         command = [sys.executable, "-c", _MAIN, "plan", "--stack", stack, "--json", "-C", str(there)]
-        done = subprocess.run(command, cwd=there, capture_output=True, text=True, timeout=_LIMIT_S, check=False)
+        try:
+            done = subprocess.run(command, cwd=there, capture_output=True, text=True, timeout=_LIMIT_S, check=False)
+        except subprocess.TimeoutExpired:
+            text = f"--against {against}: the plan of that revision took longer than {_LIMIT_S} s; save its `gpuyard plan --json` in a file"
+            raise UsageError(f"{text} and name the file") from None
         if done.returncode not in (0, 2) or not done.stdout.startswith("{") or '"gpuyard.error/1"' in done.stdout[:200]:
             raise UsageError(f"--against {against}: the stack has no plan there:\n{done.stderr.strip()}")
         return _parsed(done.stdout, against)
+
+
+def _saved(file: Path) -> str | None:
+    """Return the text of a file; None if the path cannot be a file. Raises UsageError if the file cannot be read."""
+    try:
+        if not file.is_file():
+            return None
+    except (OSError, ValueError):  # too long for a path, or a null character
+        return None
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise UsageError(f"--against {file}: {error.strerror}; name a file that you can read") from None
 
 
 def _parsed(text: str, against: str) -> Plan:
@@ -52,7 +72,7 @@ def _commit(top: Path, revision: str) -> str:
     problem = Problem(
         "--against", "no such file or git revision", revision, "a file with `gpuyard plan --json`, or a revision such as main"
     )
-    if revision.startswith("-"):
+    if revision.startswith("-") or "\0" in revision:
         raise UsageError("there is nothing to compare with", [problem])
     try:
         return _git(top, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
@@ -62,7 +82,7 @@ def _commit(top: Path, revision: str) -> str:
 
 @contextlib.contextmanager
 def _worktree(top: Path, commit: str) -> Iterator[Path]:
-    """Check a commit out into a temporary folder, without hooks and filters of the repository, and remove it again."""
+    """Check a commit out into a temporary folder, without the hooks of the repository, and remove it again."""
     with tempfile.TemporaryDirectory(prefix="gpuyard-plan-") as parent:
         copy = Path(parent) / "worktree"
         _git(top, "-c", "core.hooksPath=/dev/null", "worktree", "add", "--quiet", "--detach", str(copy), commit)

@@ -51,7 +51,21 @@ def test_a_revision_is_planned_beside_the_working_tree(
     assert not (repository.parent / ".git/hooked").exists(), "a hook of the repository ran"
 
 
-@pytest.mark.parametrize("against", ["nowhere", "--upload-pack=x", "-h", "main:README.md"])
+def test_a_project_that_is_new_since_the_revision_is_refused(repository: Path) -> None:
+    repository.rename(repository.with_name("moved"))
+    with pytest.raises(UsageError, match=r"--against main: no folder moved in that revision; name a later revision"):
+        earlier_plan("main", "dev", repository.with_name("moved"))
+
+
+def test_a_program_that_does_not_end_is_refused(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpuyard.stacks.cli.earlier_plan._LIMIT_S", 0)
+    with pytest.raises(UsageError, match=r"--against main: the plan of that revision took longer than 0 s"):
+        earlier_plan("main", "dev", repository)
+    listed = subprocess.run(["git", "-C", str(repository), "worktree", "list"], capture_output=True, text=True, check=True).stdout
+    assert len(listed.splitlines()) == 1
+
+
+@pytest.mark.parametrize("against", ["nowhere", "x" * 5000, "a\0b", "--upload-pack=x", "-h", "main:README.md"])
 def test_what_is_no_revision_is_refused(repository: Path, against: str) -> None:
     with pytest.raises(UsageError, match="no such file or git revision"):
         earlier_plan(against, "dev", repository)

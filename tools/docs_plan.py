@@ -72,6 +72,12 @@ changes against main: 0 created, 2 changed, 0 deleted
 A plan does not know which changed resources the cloud replaces, because the provider decides that: `pulumi preview` shows it. A policy text
 with unknown parts, such as an account id, counts as unchanged.
 
+## The diagram
+
+`--markdown` draws the yard as a [Mermaid](https://mermaid.js.org) flowchart, which GitHub and GitLab show as a picture: networks, pools,
+job services, buckets and roles. An arrow goes from a job service to its pools, and from a role to the component that it was made for.
+Buckets have no arrows, because a plan does not know every permission of a role.
+
 ## What is counted
 
 - *Idle* is the cost while no job runs: `min_nodes`, all nodes of a reservation or capacity block, and everything listed as standing.

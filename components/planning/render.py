@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from gpuyard.counts import counted
 
+from .diagram import diagram
 from .document import Changes, Fabric, Line, Money, Need, Plan
 from .layout import columns, hours, rate, short_tokens, whole, wrapped
 
@@ -193,7 +194,9 @@ def _unknown(plan: Plan) -> list[list[str]]:
 
 
 def markdown(plan: Plan) -> str:
-    """Return the plan as GitHub-flavoured Markdown: the money as a table, the rest as a list, the resource tree folded."""
+    """Return the plan as GitHub-flavoured Markdown: the changes, the money as a table, the rest as a list, the yard
+    as a Mermaid diagram, and the resource tree folded.
+    """
     verdict = ("refused" if plan.refused else "ok") + (f", nonce {plan.nonce}" if plan.nonce else "")
     lines = [f"### gpuyard plan: {_cell(plan.stack)}, {counted(len(plan.resources), 'resource')}, {verdict}", ""]
     if plan.changes is not None:
@@ -204,6 +207,8 @@ def markdown(plan: Plan) -> str:
     for section in _sections(plan):
         lines.append(f"- {_cell(section.heading)}")
         lines += [f"  - {_cell('  '.join(row))}" for row in section.rows]
+    drawn = diagram(plan)
+    lines += ["", "```mermaid", *drawn, "```"] if drawn else []
     return "\n".join([*lines, "", *_folded("tree", _tree(plan))])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,7 +98,8 @@ def run_trials(
     with ThreadPoolExecutor(at_once) as pool:
         futures: list[Future[RunStatus]] = [pool.submit(one, job) for job in jobs]
         try:
-            return [future.result() for future in futures]
+            wait(futures, return_when=FIRST_EXCEPTION)
+            return [future.result() for future in futures if future.done()]
         except BaseException:
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)

@@ -89,7 +89,7 @@ def test_the_markdown_for_a_pull_request(yard: MakeYard) -> None:
     assert "| disks | 3 x root disk of 200 GiB (gp3) | 0.00 | 0.13 | 93 |" in lines
     rows = [line for line in lines if line.startswith("|")]
     assert {line.count("|") for line in rows} == {6}  # GitHub renders a table only if every row has the same number of cells
-    assert lines.count("```") == 2
+    assert (lines.count("```mermaid"), lines.count("```")) == (1, 3)  # the diagram, and both ends of the tree
     assert "  GpuPool l4        0..2 g6.12xlarge, us-east-1a, batch, on demand      1" in lines
 
 

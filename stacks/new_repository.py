@@ -23,6 +23,9 @@ _IMAGES: Mapping[str, str] = MappingProxyType(
     }
 )
 _WORKFLOW = ".github/workflows/nightly.yml"
+_LONGEST = 60
+_TAKEN = {"gpuyard", "aws", "gcp", "azure-native", "pulumi", "true", "false", "null", "yes", "no", "on", "off", "y", "n"}
+"""Names that the configuration of gpuyard or a provider has, or that YAML reads as another value."""
 
 
 def project_name(folder: str) -> str:
@@ -32,8 +35,8 @@ def project_name(folder: str) -> str:
     ('nlp-yard-2', 'yard-42', 'my-gpuyard')
     """
     name = re.sub(r"[^a-z0-9]+", "-", folder.lower()).strip("-")
-    name = name if name[:1].isalpha() else f"yard-{name}".strip("-")
-    return f"my-{name}" if name == "gpuyard" else name  # the stack file's own namespace
+    name = (name if name[:1].isalpha() else f"yard-{name}")[:_LONGEST].strip("-")
+    return f"my-{name}" if name in _TAKEN else name
 
 
 def repository_files(cloud: str, name: str, owner: str, today: datetime.date) -> dict[str, str]:

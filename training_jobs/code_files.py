@@ -23,7 +23,7 @@ from .errors import UsageError
 from .ignore_rules import GIT, Rules, rules_above
 from .key_files import is_key_file
 
-__all__ = ["CodeFiles", "job_code_folder", "list_code", "refuse_unreadable"]
+__all__ = ["SAFE", "CodeFiles", "clean_environment", "job_code_folder", "list_code", "refuse_unreadable"]
 
 _CACHES = {".venv", ".yard", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
 _KERNEL_FOLDERS = ("/proc", "/sys", "/dev")
@@ -31,7 +31,7 @@ _OUTPUTS = (1, 2)  # file descriptors of this process
 _GITLINK = b"160000"  # the mode of a submodule in git's index
 _SKIPPED = b"S"  # the tag of a file that a sparse checkout leaves out, in `git ls-files -t`
 _GIT_TIMEOUT_S = 60
-_SAFE = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")  # a repository's own settings may name programs
+SAFE = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")  # a repository's own settings may name programs
 
 
 class CodeFiles(NamedTuple):
@@ -196,11 +196,17 @@ def _tracked(folder: Path) -> tuple[set[str], list[str]]:
     return names, notes
 
 
+def clean_environment() -> dict[str, str]:
+    """Return this process's environment without git's variables: inside a hook they name another repository and its index."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+
+
 def _git(folder: Path, *arguments: str) -> bytes | str:
     """Return git's output. If git fails, for example in another user's repository, return the reason as text."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # set inside git's hooks
     try:
-        done = subprocess.run(["git", *_SAFE, *arguments], cwd=folder, env=clean, capture_output=True, timeout=_GIT_TIMEOUT_S, check=False)
+        done = subprocess.run(
+            ["git", *SAFE, *arguments], cwd=folder, env=clean_environment(), capture_output=True, timeout=_GIT_TIMEOUT_S, check=False
+        )
     except OSError as error:
         return f"git: {error.strerror}"
     except subprocess.TimeoutExpired:

@@ -70,7 +70,7 @@ def _range(name: str, found: re.Match[str]) -> Parameter | None:
         low, high = float(found["low"]), float(found["high"])
     except ValueError:
         return None
-    if not (math.isfinite(low) and math.isfinite(high) and low < high) or (found["log"] and low <= 0):
+    if not (math.isfinite(low) and math.isfinite(high - low) and low < high) or (found["log"] and low <= 0):
         return None
     whole = all(re.fullmatch(r"[-+]?[0-9]+", found[end]) for end in ("low", "high"))
     return Parameter(name, (), low, high, bool(found["log"]), whole)
@@ -85,6 +85,13 @@ def check_sweep(key: str, parameters: Sequence[Parameter], *, trials: int | None
     if not names:
         problems.append(Problem("--param", "required", allowed=_FORM))
     problems += [Problem("--param", "given twice", name) for name in sorted({name for name in names if names.count(name) > 1})]
+    problems += [
+        Problem(f"--param {name}", "not a name of an option or a path", name, "a name without --, such as lr, or a path such as env.LR")
+        for name in names
+        if name.startswith("-") or any(letter.isspace() for letter in name)
+    ]
+    if "code" in names:
+        problems.append(Problem("--param code", "all trials have the same code", fix="pass the difference as an option or a variable"))
     if trials is None:
         fix = "list its values, or add --trials N for random ones"
         problems += [Problem(f"--param {each.name}", "a range has no grid", fix=fix) for each in parameters if not each.values]
@@ -118,7 +125,10 @@ def _draw(parameter: Parameter, source: random.Random) -> str:
         return source.choice(parameter.values)
     low, high = parameter.low, parameter.high
     value = math.exp(source.uniform(math.log(low), math.log(high))) if parameter.log else source.uniform(low, high)
-    return str(min(max(round(value), int(low)), int(high))) if parameter.whole else f"{value:.4g}"
+    if parameter.whole:
+        return str(min(max(round(value), int(low)), int(high)))
+    short = float(f"{value:.4g}")
+    return f"{short:.4g}" if low <= short <= high and high - low > 1e-3 * max(abs(low), abs(high)) else repr(min(max(value, low), high))
 
 
 def trial_job(job: PlainMapping, key: str, trial: Trial) -> PlainDict:

@@ -90,6 +90,8 @@ def files_to_send(source: Path, url: str) -> tuple[list[FileToSend], list[str]]:
 
     A single file gets the URL's own path, or its own name below a URL that ends in `/`. Raises UsageError if there is nothing to send.
     """
+    if source.is_symlink():
+        raise UsageError("nothing was sent", [Problem("PATH", "a link", str(source), "a file or folder", "name what it leads to")])
     if source.is_file():
         return [FileToSend(source, source.name if url.endswith("/") else "")], []
     found, left_out = list[FileToSend](), list[str]()
@@ -100,6 +102,8 @@ def files_to_send(source: Path, url: str) -> tuple[list[FileToSend], list[str]]:
             relative = file.relative_to(source).as_posix()
             if file.is_symlink() or not file.is_file():
                 left_out.append(f"{relative}: {'a link' if file.is_symlink() else 'not a regular file'}")
+            elif not _is_unicode(relative):
+                left_out.append(f"{relative}: its name is not UTF-8")
             else:
                 found.append(FileToSend(file, relative))
     if not found:
@@ -109,3 +113,11 @@ def files_to_send(source: Path, url: str) -> tuple[list[FileToSend], list[str]]:
 
 def _refuse(error: OSError) -> None:
     raise UsageError("nothing was sent", [Problem("PATH", error.strerror or str(error), str(error.filename))])
+
+
+def _is_unicode(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

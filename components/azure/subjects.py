@@ -42,6 +42,4 @@ def exact_subject_problems(subjects: Sequence[str]) -> list[Problem]:
     if len(pipelines) > _MOST:
         fix = "list one environment instead of several branches"
         problems.append(Problem("submitters", "too many subjects", str(len(pipelines)), f"at most {_MOST} for one identity", fix))
-    if len(set(subjects)) < len(subjects):
-        problems.append(Problem("submitters", "a submitter is listed twice", allowed="each once", fix="remove the duplicate"))
     return problems

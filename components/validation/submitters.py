@@ -63,6 +63,8 @@ def subject_problems(subjects: Sequence[str], people: People) -> list[Problem]:
         elif not people.pattern.fullmatch(subject):
             allowed = f"{people.form}; or a pipeline, {SUBJECT_FORM}"
             problems.append(Problem(f"submitters.{index}", "not a person, group or pipeline", show(subject), allowed))
+    if len(set(subjects)) < len(subjects):
+        problems.append(Problem("submitters", "a submitter is listed twice", allowed="each once", fix="remove the duplicate"))
     return problems
 
 

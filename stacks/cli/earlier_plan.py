@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from gpuyard.components.planning.document import Plan
 from gpuyard.problems import Problem
+from gpuyard.training_jobs.code_files import SAFE, clean_environment
 from gpuyard.training_jobs.errors import UsageError
 
 __all__ = ["earlier_plan"]
@@ -38,7 +39,8 @@ def earlier_plan(against: str, stack: str, folder: Path) -> Plan:
             raise UsageError(f"--against {against}: no folder {inside} in that revision; name a later revision")
         command = [sys.executable, "-c", _MAIN, "plan", "--stack", stack, "--json", "-C", str(there)]
         try:
-            done = subprocess.run(command, cwd=there, capture_output=True, text=True, timeout=_LIMIT_S, check=False)
+            env = clean_environment()
+            done = subprocess.run(command, cwd=there, env=env, capture_output=True, text=True, timeout=_LIMIT_S, check=False)
         except subprocess.TimeoutExpired:
             text = f"--against {against}: the plan of that revision took longer than {_LIMIT_S} s; save its `gpuyard plan --json` in a file"
             raise UsageError(f"{text} and name the file") from None
@@ -85,7 +87,7 @@ def _worktree(top: Path, commit: str) -> Iterator[Path]:
     """Check a commit out into a temporary folder, without the hooks of the repository, and remove it again."""
     with tempfile.TemporaryDirectory(prefix="gpuyard-plan-") as parent:
         copy = Path(parent) / "worktree"
-        _git(top, "-c", "core.hooksPath=/dev/null", "worktree", "add", "--quiet", "--detach", str(copy), commit)
+        _git(top, "worktree", "add", "--quiet", "--detach", str(copy), commit)
         try:
             yield copy
         finally:
@@ -94,7 +96,8 @@ def _worktree(top: Path, commit: str) -> Iterator[Path]:
 
 def _git(folder: Path, *arguments: str) -> str:
     try:
-        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
+        command = ["git", *SAFE, "-C", str(folder), *arguments]
+        done = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, check=False)
     except OSError as error:
         raise UsageError(f"--against needs git: {error.strerror}; install git, or name a file with `gpuyard plan --json`") from None
     if done.returncode != 0:

@@ -20,6 +20,7 @@ def command(
 ) -> None:
     """Write a repository of your own: a Pulumi program with components, a stack file, a job and its pipeline."""
     import datetime
+    import re
 
     from gpuyard.problems import Problem, did_you_mean
     from gpuyard.training_jobs.errors import UsageError
@@ -30,6 +31,8 @@ def command(
     if cloud not in CLOUDS:
         problem = Problem("--cloud", "unknown cloud", cloud, ", ".join(CLOUDS), did_you_mean(cloud, CLOUDS))
         raise UsageError("nothing was written", [problem])
+    if not re.fullmatch(r"[\w.+-]+@[\w-]+(\.[\w-]+)+", owner, re.ASCII):
+        raise UsageError("nothing was written", [Problem("--owner", "not a mail address", owner, "NAME@DOMAIN")])
     files = repository_files(cloud, project_name(folder.resolve().name), owner, datetime.datetime.now(datetime.UTC).date())
     _write(folder, files)
     if json:

@@ -106,7 +106,12 @@ class S3Store(PrefixedStore):
         return digest
 
     def _upload(self, client: Client, key: str, file: Path, digest: str) -> None:
-        client.upload_file(str(file), self._bucket, key, ExtraArgs={"Metadata": {_DIGEST: digest}})
+        from boto3.exceptions import S3UploadFailedError
+
+        try:
+            client.upload_file(str(file), self._bucket, key, ExtraArgs={"Metadata": {_DIGEST: digest}})
+        except S3UploadFailedError as error:
+            raise error.__cause__ or error.__context__ or error from None  # S3's own refusal, which has a code
 
     def _keys(self, client: Client, start: str) -> Iterator[str]:
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=start)

@@ -54,7 +54,8 @@ def test_every_folder_gives_a_project_name(folder: str) -> None:
     name = project_name(folder)
     assert name[0].isalpha()
     assert set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
-    assert name != "gpuyard"
+    assert name not in {"gpuyard", "aws", "true"}
+    assert len(name) <= 63
 
 
 def test_nothing_is_overwritten_and_every_file_that_exists_is_named(
@@ -84,6 +85,7 @@ def test_nothing_is_overwritten_and_every_file_that_exists_is_named(
     assert document["schema"] == "gpuyard.init/1"
     assert all((tmp_path / "new" / path).is_file() for path in document["files"])
     assert run(str(tmp_path / "other"), "--cloud", "mars")[0] == 2
+    assert "--owner: not a mail address, got a: b" in run(str(tmp_path / "other"), "--owner", "a: b")[2]
     (tmp_path / "file").write_text("")
     code, _, told = run(str(tmp_path / "file" / "yard"))
     assert (code, "Traceback" in told) == (2, False)

@@ -38,6 +38,9 @@ def test_a_revision_is_planned_beside_the_working_tree(
     repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     edited = (repository / "__main__.py").read_text()
+    (repository / "new.txt").write_text("staged")
+    subprocess.run(["git", "-C", str(repository), "add", "new.txt"], check=True)
+    monkeypatch.setenv("GIT_INDEX_FILE", str(repository.parent / ".git/index"))  # as git sets it in a hook
     monkeypatch.setattr(sys, "argv", ["gpuyard", "plan", "--stack", "dev", "-C", str(repository), "--against", "main", "--json"])
     with pytest.raises(SystemExit) as left:
         main()
@@ -46,6 +49,9 @@ def test_a_revision_is_planned_beside_the_working_tree(
     assert (found["against"], found["created"], found["deleted"]) == ("main", [], [])
     assert {(each["name"], tuple(each["inputs"])) for each in found["changed"]} >= {("gpus", ("max_nodes",))}
     assert (repository / "__main__.py").read_text() == edited
+    monkeypatch.delenv("GIT_INDEX_FILE")
+    staged = subprocess.run(["git", "-C", str(repository), "diff", "--cached", "--name-only"], capture_output=True, text=True, check=True)
+    assert staged.stdout.split() == ["a", "yard/new.txt"], "the index of the user was changed"
     listed = subprocess.run(["git", "-C", str(repository), "worktree", "list"], capture_output=True, text=True, check=True).stdout
     assert len(listed.splitlines()) == 1
     assert not (repository.parent / ".git/hooked").exists(), "a hook of the repository ran"

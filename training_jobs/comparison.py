@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from ..problems import Problem
 from .errors import UsageError
+from .overrides import is_value
+from .spec import JobSpec
 from .state import State
 from .status import RunStatus
 
-__all__ = ["Goal", "best", "metric_of", "parse_goal", "usual_metric", "varying_options"]
+__all__ = ["Goal", "best", "metric_of", "parse_goal", "usual_metric", "varying_options", "varying_values"]
 
 Goal = Literal["min", "max"]
+_NOT_COMPARED: dict[str, bool | set[str]] = {"name": True, "code": True, "command": True, "labels": {"sweep"}}
 
 
 def parse_goal(text: str) -> Goal:
@@ -53,13 +56,37 @@ def varying_options(commands: Mapping[str, Sequence[str]]) -> dict[str, dict[str
     return {run: {name: found[name] for name in varying if name in found} for run, found in options.items()}
 
 
+def varying_values(specs: Mapping[str, JobSpec]) -> dict[str, dict[str, str]]:
+    """Return, for each run id, the values of its job that are not the same in all jobs: options of the command, then settings.
+
+    A setting has its path in the job file, such as `env.LR`. Neither `name`, `code` nor the label `sweep` is compared.
+    """
+    found = varying_options({run: spec.command for run, spec in specs.items()})
+    settings = {run: dict(_settings(spec.model_dump(mode="json", exclude=_NOT_COMPARED))) for run, spec in specs.items()}
+    names = dict.fromkeys(name for each in settings.values() for name in each)
+    varying = [name for name in names if len({each.get(name) for each in settings.values()}) > 1]
+    return {run: {name: settings[run][name] for name in varying if name in settings[run]} | found[run] for run in specs}
+
+
+def _settings(value: object, path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield path and text of each value of a job that is neither empty nor a container."""
+    if isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _settings(each, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list):
+        for index, each in enumerate(value):
+            yield from _settings(each, f"{path}[{index}]")
+    elif value is not None:
+        yield path, str(value)
+
+
 def _options(command: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for index, argument in enumerate(command):
         name, equals, value = argument.removeprefix("--").partition("=")
         if argument.startswith("--") and name:
             following = command[index + 1] if index + 1 < len(command) else ""
-            found[name] = value if equals else following if not following.startswith("--") else ""
+            found[name] = value if equals else following if is_value(following) else ""
         elif "=" in argument and not argument.startswith("-"):
             found[argument.partition("=")[0]] = argument.partition("=")[2]  # name=value, as gpuyard's own trainer takes it
     return found

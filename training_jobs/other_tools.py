@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import PurePath
 from types import MappingProxyType
 
 from ..problems import Problem, show
@@ -59,10 +61,23 @@ def text_for_list(field: str, text: str) -> Problem:
         lines = f"[bash, -c, {json.dumps(text.strip())}]"
         fix = f"a shell runs only if you name it: {f'launcher: none and command: {lines}' if field == 'command' else f'setup: {lines}'}"
     else:
+        if field == "command" and (other := _fix_of_start(words)) is not None:
+            return Problem("", "text, not a list of arguments", show(text), fix=other)
         if field == "command" and re.fullmatch(r"python(3(\.\d+)?)?", words[0]) and len(words) > 1:
             words = words[1:]  # torchrun starts Python
         fix = f"write {field}: [{', '.join(word if _PLAIN.fullmatch(word) else json.dumps(word) for word in words)}]"
     return Problem("", "text, not a list of arguments", show(text), fix=fix)
+
+
+def _fix_of_start(words: Sequence[str]) -> str | None:
+    """Return the fix for a command that begins with variables or with torchrun; None for any other command."""
+    if "=" in words[0] and not words[0].startswith("-"):
+        pairs = list(itertools.takewhile(lambda word: "=" in word and not word.startswith("-"), words))
+        env = ", ".join(f"{name}: {json.dumps(value)}" for name, _, value in (pair.partition("=") for pair in pairs))
+        return f"write env: {{{env}}}, and a list in command: for what follows"
+    if PurePath(words[0]).name == "torchrun":
+        return "gpuyard starts torchrun with its options: write command: [SCRIPT, ARGUMENTS...] without torchrun, and nodes: and gpus:"
+    return None
 
 
 def _words(text: str) -> list[str] | None:

@@ -10,9 +10,9 @@ from ..plain_data import PlainDict, PlainMapping
 from ..problems import Problem
 from .errors import UsageError
 
-__all__ = ["apply_arguments", "apply_settings", "split_setting", "with_argument"]
+__all__ = ["apply_arguments", "apply_settings", "is_value", "split_setting", "with_argument"]
 
-_STEP = re.compile(r"\.?(?P<key>[A-Za-z_][A-Za-z0-9_-]*)|\[(?P<index>[0-9]+)\]")
+_STEP = re.compile(r"\.?(?P<key>[A-Za-z_][A-Za-z0-9_-]*)|\[(?P<index>[0-9]{1,6})\]")
 _BARE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 _FORM = "PATH=VALUE, such as env.LR=0.2, timeout=2h or command[2]=0.2"
 
@@ -25,10 +25,13 @@ def split_setting(option: str, text: str) -> tuple[str, str]:
     return path, value
 
 
-def apply_settings(job: PlainMapping, settings: Sequence[tuple[str, str]]) -> PlainDict:
-    """Return a copy of a job file's content with changed values. Values are text, as in a file. Raises UsageError with every problem."""
+def apply_settings(job: PlainMapping, settings: Sequence[tuple[str, str]], option: str = "--set") -> PlainDict:
+    """Return a copy of a job file's content with changed values. Values are text, as in a file.
+
+    `option`: the option that messages name. Raises UsageError with every problem.
+    """
     changed = copy.deepcopy(dict(job))
-    problems = [problem for path, value in settings for problem in _assign(changed, path, value)]
+    problems = [problem for path, value in settings for problem in _assign(changed, path, value, option)]
     if problems:
         raise UsageError("the job cannot be changed", problems)
     return changed
@@ -61,17 +64,22 @@ def with_argument(command: Sequence[str], name: str, value: str) -> list[str]:
         elif argument == f"--{name}" or argument.startswith(f"{option}="):
             found += [] if replaced else [f"{option}={value}"]
             replaced = True
-            skip = argument == f"--{name}" and index + 1 < len(command) and not command[index + 1].startswith("--")
+            skip = argument == f"--{name}" and index + 1 < len(command) and is_value(command[index + 1])
         else:
             found.append(argument)
     return found if replaced else [*found, f"{option}={value}"]
 
 
-def _assign(job: PlainDict, path: str, value: str) -> list[Problem]:
+def is_value(argument: str) -> bool:
+    """Return whether an argument after an option is its value: `-0.1` is, `-v` and `--wd` are not."""
+    return not argument.startswith("-") or re.match(r"-\.?[0-9]", argument) is not None
+
+
+def _assign(job: PlainDict, path: str, value: str, option: str) -> list[Problem]:
     """Set one value in place. Return the problem if the path leads nowhere."""
     steps = _steps(path)
     if steps is None:
-        return [Problem(f"--set {path}", "not a path", path, _FORM)]
+        return [Problem(f"{option} {path}", "not a path", path, _FORM)]
     place: object = job
     for done, step in enumerate(steps):
         last = done == len(steps) - 1
@@ -80,13 +88,13 @@ def _assign(job: PlainDict, path: str, value: str) -> list[Problem]:
             if not isinstance(place, list) or step >= len(place):
                 has = f"0 to {len(place) - 1}" if isinstance(place, list) and place else "no list is there"
                 fix = "write arguments after -- to append them to command"
-                return [Problem(f"--set {path}", "no such element in the job file", where, has, fix)]
+                return [Problem(f"{option} {path}", "no such element in the job file", where, has, fix)]
             if last:
                 place[step] = value
             place = place[step]
         else:
             if not isinstance(place, dict):
-                return [Problem(f"--set {path}", "no mapping is there in the job file", where, fix=f"write {_FORM}")]
+                return [Problem(f"{option} {path}", "no mapping is there in the job file", where, fix=f"write {_FORM}")]
             if last:
                 place[step] = value
             elif place.get(step) is None:

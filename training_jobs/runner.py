@@ -234,6 +234,10 @@ class Runner:
             self._sleep(0.05)
         raise AssertionError("the last turn raises")
 
+    def spec(self, run: str) -> JobSpec:
+        """Return the job of a run's newest submission."""
+        return self._find(run).record.last.spec
+
     def logs(
         self,
         run: str,

@@ -137,7 +137,7 @@ def trial_job(job: PlainMapping, key: str, trial: Trial) -> PlainDict:
     A name with `.` or `[`, or a key of the job file, is a path as in `--set`. Any other name is an option `--name=value` of the command.
     """
     paths = [(name, value) for name, value in trial.values.items() if _is_path(name)]
-    changed = apply_settings(job, [*paths, ("labels.sweep", key)])
+    changed = apply_settings(job, [*paths, ("labels.sweep", key)], "--param")
     command = changed.get("command")
     for name, value in trial.values.items():
         if not _is_path(name) and isinstance(command, list):

@@ -50,5 +50,5 @@ def _matches(waiver: WaiverSpec, finding: Finding) -> bool:
     """Return whether the waiver's pattern matches all resources of a finding. Only `*` matches a finding about the whole stack."""
     if not finding.urns:
         return waiver.urn == "*"
-    pattern = waiver.urn.lower()
-    return all(pattern == urn.lower() or fnmatch.fnmatchcase(urn.lower(), pattern) for urn in finding.urns)
+    pattern = waiver.urn.lower().replace("[", "[[]")  # only * and ? are special
+    return all(fnmatch.fnmatchcase(urn.lower(), pattern) for urn in finding.urns)

@@ -48,7 +48,7 @@ class WaiverSpec(Spec):
     )
     reason: str = Field(min_length=10, description="reason to accept the finding, at least 10 characters")
     until: Annotated[str, AfterValidator(_date)] = Field(
-        description='last day of the waiver, quoted ("2027-03-31"); then it is a violation'
+        description='last day of the waiver, quoted ("2027-03-31"); an expired waiver is a violation'
     )
 
     @property

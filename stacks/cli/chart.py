@@ -43,7 +43,8 @@ def draw(runs: Sequence[tuple[Mapping[str, str], RunStatus]], metric: str, chose
     names = list(dict.fromkeys(name for values, _ in runs for name in values))
     drawn = [(values, status) for values, status in runs if math.isfinite(_number(status, metric)) and set(names) <= set(values)]
     if not drawn:
-        raise UsageError("the chart cannot be drawn", [Problem("--chart", f"no run has reported {metric}")])
+        what = f"no run has reported {metric} and has all of {', '.join(names)}" if names else f"no run has reported {metric}"
+        raise UsageError("the chart cannot be drawn", [Problem("--chart", what)])
     axes = [*names, metric]
     columns = [[values[name] for values, _ in drawn] for name in names] + [[f"{metric_of(status, metric):.6g}" for _, status in drawn]]
     placed = [positions(column) for column in columns]

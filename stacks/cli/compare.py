@@ -1,4 +1,4 @@
-"""`gpuyard compare`: shows runs side by side: the options in which they differ, a metric, and the best one."""
+"""`gpuyard compare`: shows runs side by side: their options and job settings that differ, a metric, and the best one."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def command(
     targets: options.Targets = None,
     json: options.Json = False,
 ) -> None:
-    """Compare runs: options of the command in which they differ, a metric of each, and the best run."""
+    """Compare runs: their options and job settings that differ, a metric of each, and the best run."""
     import sys
 
     from gpuyard.problems import Problem
-    from gpuyard.training_jobs.comparison import best, metric_of, parse_goal, usual_metric, varying_options
+    from gpuyard.training_jobs.comparison import best, metric_of, parse_goal, usual_metric, varying_values
     from gpuyard.training_jobs.errors import UsageError
     from gpuyard.training_jobs.lifecycle.listing import RunFilter
 
@@ -48,15 +48,16 @@ def command(
         statuses = runner.runs(lambda damage: print(damage, file=sys.stderr), RunFilter(labels=labels))[::-1]
     compared = metric or usual_metric(statuses)
     top = best(statuses, compared, chosen)
-    differing = varying_options({status.run_id: status.command for status in statuses})
-    if chart is not None:
-        draw([(differing[status.run_id], status) for status in statuses], compared, top, chart)
+    differing = varying_values({status.run_id: runner.spec(status.run_id) for status in statuses})
+    values = [(differing[status.run_id], status) for status in statuses]
     if json:
         rows = [
             ComparedRunDocument(options=differing[status.run_id], metric=metric_of(status, compared), status=status) for status in statuses
         ]
         emit(CompareDocument(metric=compared, goal=chosen, best=top.run_id if top else None, runs=rows))
     elif statuses:
-        print(comparison([(differing[status.run_id], status) for status in statuses], compared, top))
+        print(comparison(values, compared, top))
     else:
         print("no run has this label; `gpuyard list` shows the runs")
+    if chart is not None and statuses:
+        draw(values, compared, top, chart)

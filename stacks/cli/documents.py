@@ -26,12 +26,14 @@ __all__ = [
     "JobPinDocument",
     "ListDocument",
     "PinDocument",
+    "PlannedTrialDocument",
     "PoolDocument",
     "PoolsDocument",
     "ProblemDocument",
     "SubmitDocument",
     "SubmitPlanDocument",
     "SweepDocument",
+    "SweepPlanDocument",
     "TrialDocument",
     "UploadDocument",
     "emit",
@@ -131,10 +133,29 @@ class SweepDocument(_Document):
     trials: list[TrialDocument]
 
 
+class PlannedTrialDocument(_Document):
+    """One trial of a sweep that was not submitted."""
+
+    trial: int = Field(description="number of the trial, from 1")
+    values: dict[str, str] = Field(description="parameter -> its value")
+    request_key: str = Field(description="request key of the trial's run")
+    command: list[str] = Field(description="`command` of the trial's job")
+
+
+class SweepPlanDocument(_Document):
+    """Output of `sweep --dry-run --json`."""
+
+    schema_: Literal["gpuyard.sweep-plan/1"] = Field("gpuyard.sweep-plan/1", alias="schema")
+    key: str
+    trials: list[PlannedTrialDocument]
+
+
 class ComparedRunDocument(_Document):
     """One run of a comparison."""
 
-    options: dict[str, str] = Field(description="options of the command in which the runs differ")
+    options: dict[str, str] = Field(
+        description="options of the command, and settings of the job file such as `env.LR`, that are not the same in all runs"
+    )
     metric: float | None = Field(description="the compared metric; null: not reported")
     status: RunStatus
 

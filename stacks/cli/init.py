@@ -20,12 +20,13 @@ def command(
 ) -> None:
     """Write a repository of your own: a Pulumi program with components, a stack file, a job and its pipeline."""
     import datetime
+    import importlib.metadata
     import re
 
     from gpuyard.problems import Problem, did_you_mean
     from gpuyard.training_jobs.errors import UsageError
 
-    from ..new_repository import CLOUDS, project_name, repository_files
+    from ..new_repository import CLOUDS, installed_source, project_name, repository_files
     from .documents import InitDocument, emit
 
     if cloud not in CLOUDS:
@@ -33,7 +34,9 @@ def command(
         raise UsageError("nothing was written", [problem])
     if not re.fullmatch(r"[\w.+-]+@[\w-]+(\.[\w-]+)+", owner, re.ASCII):
         raise UsageError("nothing was written", [Problem("--owner", "not a mail address", owner, "NAME@DOMAIN")])
-    files = repository_files(cloud, project_name(folder.resolve().name), owner, datetime.datetime.now(datetime.UTC).date())
+    source = installed_source(importlib.metadata.distribution("gpuyard").read_text("direct_url.json"))
+    today = datetime.datetime.now(datetime.UTC).date()
+    files = repository_files(cloud, project_name(folder.resolve().name), owner, today, source)
     _write(folder, files)
     if json:
         emit(InitDocument(folder=str(folder), cloud=cloud, files=sorted(files)))

@@ -63,6 +63,7 @@ def models() -> PlainDict:
         "fetch": documents.FetchDocument,
         "init": documents.InitDocument,
         "sweep": documents.SweepDocument,
+        "sweep-plan": documents.SweepPlanDocument,
         "compare": documents.CompareDocument,
         "pools": documents.PoolsDocument,
         "doctor": documents.DoctorDocument,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from gpuyard.training_jobs.status import RunStatus
     from gpuyard.training_jobs.sweep import Trial
     from gpuyard.training_jobs.trials import TrialJob
+
+    from .documents import PlannedTrialDocument
 
 __all__ = ["command"]
 
@@ -52,6 +55,7 @@ def command(
     json: options.Json = False,
 ) -> None:
     """Run a job with several values of its parameters and wait for all. Typed again, it continues; no trial runs twice."""
+    from gpuyard.counts import counted
     from gpuyard.training_jobs.comparison import parse_goal
     from gpuyard.training_jobs.overrides import split_setting
     from gpuyard.training_jobs.runner import Runner
@@ -59,6 +63,7 @@ def command(
     from gpuyard.training_jobs.sweep import check_sweep, grid_trials, parse_parameter, random_trials
     from gpuyard.training_jobs.trials import Stop, load_trials, run_trials
 
+    from .documents import SweepPlanDocument, emit
     from .targets import find_targets
 
     chosen = parse_goal(goal)
@@ -68,6 +73,11 @@ def command(
     check_sweep(name, parameters, trials=trials)
     planned = grid_trials(parameters) if trials is None else random_trials(parameters, trials, seed)
     jobs, code_dir = load_trials(job, changes, name, planned)
+    if trials is not None and len(planned) < trials:
+        print(f"--trials {trials}: the parameters have only {counted(len(planned), 'combination')}", file=sys.stderr)
+    if dry_run and json:
+        emit(SweepPlanDocument(key=name, trials=[_planned(name, each) for each in jobs]))
+        return
     if dry_run:
         print("\n".join(f"trial {each.trial.number}  {_values(each.trial)}" for each in jobs))
         return
@@ -92,22 +102,33 @@ def _name(job: str, changes: Sequence[tuple[str, str]]) -> str:
     return load_job(job, lambda data: apply_settings(data, changes))[0].name
 
 
+def _planned(key: str, job: TrialJob) -> PlannedTrialDocument:
+    from gpuyard.training_jobs.trials import trial_key
+
+    from .documents import PlannedTrialDocument
+
+    trial = job.trial
+    return PlannedTrialDocument(trial=trial.number, values=dict(trial.values), request_key=trial_key(key, trial), command=job.spec.command)
+
+
 def _values(trial: Trial) -> str:
     return "  ".join(f"{name}={value}" for name, value in trial.values.items())
 
 
 class _Progress:
-    """Prints a line when the state of a trial changes."""
+    """Prints a line when the state of a trial changes. Several threads call it."""
 
     def __init__(self, stream: TextIO, trials: int) -> None:
         self._stream, self._trials = stream, trials
         self._shown: dict[int, State] = {}
+        self._lock = threading.Lock()
 
     def show(self, trial: Trial, status: RunStatus) -> None:
-        if self._shown.get(trial.number) is not status.state:
-            self._shown[trial.number] = status.state
-            line = f"trial {trial.number}/{self._trials}  {status.state:<10} {status.run_id}  {_values(trial)}"
-            print(line, file=self._stream, flush=True)
+        line = f"trial {trial.number}/{self._trials}  {status.state:<10} {status.run_id}  {_values(trial)}"
+        with self._lock:
+            if self._shown.get(trial.number) is not status.state:
+                self._shown[trial.number] = status.state
+                print(line, file=self._stream, flush=True)
 
 
 def _print(
@@ -120,26 +141,33 @@ def _print(
     *,
     as_json: bool,
 ) -> None:
-    from gpuyard.training_jobs.comparison import best, metric_of, usual_metric
+    from gpuyard.training_jobs.comparison import best, usual_metric
 
     from .chart import draw
-    from .documents import SweepDocument, TrialDocument, emit
     from .tables import comparison
 
     pairs = [(each.trial, status) for each, status in zip(jobs, statuses, strict=True)]
     compared = metric or usual_metric(statuses)
     top = best(statuses, compared, goal)
     values = [(trial.values, status) for trial, status in pairs]
+    if as_json:
+        _emit(pairs, key, compared, goal, top)
+    else:
+        print(comparison(values, compared, top))
     if chart is not None:
         draw(values, compared, top, chart)
-    if not as_json:
-        print(comparison(values, compared, top))
-        return
+
+
+def _emit(pairs: Sequence[tuple[Trial, RunStatus]], key: str, metric: str, goal: Goal, top: RunStatus | None) -> None:
+    from gpuyard.training_jobs.comparison import metric_of
+
+    from .documents import SweepDocument, TrialDocument, emit
+
     rows = [
-        TrialDocument(trial=trial.number, values=dict(trial.values), metric=metric_of(status, compared), status=status)
+        TrialDocument(trial=trial.number, values=dict(trial.values), metric=metric_of(status, metric), status=status)
         for trial, status in pairs
     ]
-    emit(SweepDocument(key=key, metric=compared, goal=goal, best=top.run_id if top else None, trials=rows))
+    emit(SweepDocument(key=key, metric=metric, goal=goal, best=top.run_id if top else None, trials=rows))
 
 
 def _code(statuses: Sequence[RunStatus]) -> int:

@@ -48,7 +48,9 @@ def expand(argv: Sequence[str], variables: Mapping[str, str]) -> list[str]:
     """
     if _is_shell(argv):
         return list(argv)
-    return [_VARIABLE.sub(lambda match: "${" if match["escaped"] else variables[match["name"]], argument) for argument in argv]
+    return [
+        _VARIABLE.sub(lambda match: "${" if match["escaped"] else variables.get(match["name"], match[0]), argument) for argument in argv
+    ]
 
 
 def _is_shell(argv: Sequence[str]) -> bool:

@@ -15,6 +15,9 @@ from .journal import RunRecord, Submission
 
 __all__ = ["LogWindow", "attempt_lines", "log_window", "wait_for_nodes"]
 
+_RESTART_S = 2.0
+"""Shortest time between the last line of an attempt and the first line of the next one in the same job."""
+
 
 @dataclass(frozen=True)
 class LogWindow:
@@ -50,9 +53,15 @@ def attempt_lines(handle: RunHandle, attempt: int, *, node: int | None, since: f
     if (job_id := handle.job_id_of(window.submission)) is None:
         return
     begin = max((moment for moment in (since, window.since) if moment is not None), default=None)
-    for line in handle.backend.logs(job_id, node=node, since=begin, follow=follow and window.until is None):
-        if window.until is None or line.time <= window.until:
+    until, previous = window.until, begin or 0.0
+    for line in handle.backend.logs(job_id, node=node, since=begin, follow=follow and until is None):
+        if follow and until is None and line.time - previous > _RESTART_S:  # the service may have started the job again
+            until = log_window(handle.record, handle.status().attempts, attempt).until
+        previous = line.time
+        if until is None or line.time <= until:
             yield line
+        elif follow:
+            return
 
 
 def wait_for_nodes(find: Callable[[], RunHandle], on_wait: Callable[[str], None], sleep: Callable[[float], None]) -> None:

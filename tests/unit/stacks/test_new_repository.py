@@ -13,16 +13,17 @@ from hypothesis import strategies as st
 
 from gpuyard.stacks.cli import main
 from gpuyard.stacks.cli.plan import plan
-from gpuyard.stacks.new_repository import CLOUDS, project_name, repository_files
+from gpuyard.stacks.new_repository import CLOUDS, Source, project_name, repository_files
 from gpuyard.training_jobs.spec import load_job
 
 ROOT = Path(__file__).resolve().parents[3]
 TODAY = datetime.date(2026, 12, 1)
+SOURCE = Source("https://git.acme.io/gpuyard", "4a86a052" * 5)
 RECIPES = {"aws": "github-nightly.yml", "gcp": "github-nightly-gcp.yml", "azure": "github-nightly-azure.yml"}
 
 
 def write(folder: Path, cloud: str) -> Path:
-    for path, text in repository_files(cloud, "nlp-yard", "ml@acme.io", TODAY).items():
+    for path, text in repository_files(cloud, "nlp-yard", "ml@acme.io", TODAY, SOURCE).items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text)
     return folder
@@ -36,15 +37,33 @@ def test_what_it_writes_has_a_plan_without_violations(cloud: str, tmp_path: Path
     assert {branch.name for branch in found.tree if branch.kind == "GpuPool"} == {{"local": "gpus", "azure": "h100"}.get(cloud, "l4")}
 
 
+def _own(recipe: str) -> str:
+    own = recipe.replace(" Copy it to .github/workflows/.", "").replace("https://github.com/acme/gpuyard", SOURCE.repository)
+    return own.replace("0" * 40, SOURCE.commit)
+
+
+@pytest.mark.parametrize("cloud", RECIPES)
+def test_its_readme_names_every_placeholder(cloud: str) -> None:
+    files = repository_files(cloud, "nlp-yard", "ml@acme.io", TODAY, Source())
+    assert "requirements.txt" in files["README.md"]
+    variables = ("AWS_ROLE_ARN", "GPUYARD_TARGETS", "PROVIDER", "SUBMITTER", "AZURE_TENANT_ID", "AZURE_CLIENT_ID", "your-project")
+    written = files[".github/workflows/nightly.yml"] + files["Pulumi.dev.yaml"]
+    for name in variables:
+        assert (f"`{name}`" in files["README.md"]) == (f"{name}: " in written or f": {name}" in written), name
+
+
 @pytest.mark.parametrize("cloud", CLOUDS)
 def test_its_job_is_valid_and_its_script_and_pipeline_are_those_of_the_examples(cloud: str, tmp_path: Path) -> None:
     spec, base = load_job(write(tmp_path, cloud) / "nightly.yaml")
     assert (spec.name, spec.nodes, (base / str(spec.code) / spec.command[0]).is_file()) == ("nightly", 2, True)
-    assert (tmp_path / "train/train.py").read_text() == (ROOT / "examples/own-script/train.py").read_text()
+    assert (tmp_path / "train/train.py").read_text() == (ROOT / "examples/own-script/train.py").read_text().replace(
+        "gpuyard submit job.yaml", "gpuyard submit nightly.yaml"
+    )
     workflow = tmp_path / ".github/workflows/nightly.yml"
     assert (workflow.read_text() if workflow.exists() else None) == (
-        (ROOT / "examples/pipelines" / RECIPES[cloud]).read_text() if cloud in RECIPES else None
+        _own((ROOT / "examples/pipelines" / RECIPES[cloud]).read_text()) if cloud in RECIPES else None
     ), "copy the example to stacks/templates"
+    assert f"@ git+https://git.acme.io/gpuyard@{SOURCE.commit} " in (tmp_path / "requirements.txt").read_text()
     assert "$" not in (tmp_path / "Pulumi.dev.yaml").read_text()
     assert "2027-03-01" in (tmp_path / "Pulumi.dev.yaml").read_text() or cloud == "local"
 

@@ -38,6 +38,8 @@ def test_a_key_of_ours_is_never_named_as_another_tools() -> None:
     ("field", "text", "fix"),
     [
         ("command", "python train.py --lr 3e-4", "write command: [train.py, --lr, 3e-4]"),
+        ("command", "LR=0.1 HF_HOME=/tmp/x python train.py", 'write env: {LR: "0.1", HF_HOME: "/tmp/x"}, and a list in command:'),
+        ("command", "torchrun --nproc-per-node 8 train.py", "write command: [SCRIPT, ARGUMENTS...] without torchrun, and nodes: and gpus:"),
         ("command", "train.py --text 'a b'", 'write command: [train.py, --text, "a b"]'),
         ("command", "a.py && b.py", 'launcher: none and command: [bash, -c, "a.py && b.py"]'),
         ("setup", "pip install -e . | tail -1", 'a shell runs only if you name it: setup: [bash, -c, "pip install -e . | tail -1"]'),

@@ -38,6 +38,7 @@ def test_values_keep_their_text_and_the_rest_stays(tmp_path: Path) -> None:
         ("env LR=1", "--set env LR: not a path, got env LR, allowed: PATH=VALUE, such as env.LR=0.2"),
         ("[0]=1", "--set [0]: not a path"),
         ("env..LR=1", "--set env..LR: not a path"),
+        (f"command[{'9' * 5000}]=x", "not a path"),
         ("nodez=2", "nodez: unknown key"),
         ("nodes=two", "nodes: wrong value, got 'two'"),
         ("env.LR", "--set: not a path and a value, got env.LR, allowed: PATH=VALUE"),
@@ -53,6 +54,11 @@ def test_the_content_of_the_file_is_not_changed_in_place() -> None:
     job = {"env": {"A": "1"}, "command": ["a"]}
     assert apply_settings(job, [("env.A", "2"), ("command[0]", "b")]) == {"env": {"A": "2"}, "command": ["b"]}
     assert job == {"env": {"A": "1"}, "command": ["a"]}
+
+
+def test_a_value_with_a_sign_goes_with_its_option() -> None:
+    assert with_argument(["t.py", "--lr", "-0.1", "-v"], "lr", "0.2") == ["t.py", "--lr=0.2", "-v"]
+    assert with_argument(["t.py", "--lr", "-v"], "lr", "0.2") == ["t.py", "--lr=0.2", "-v"]
 
 
 @given(st.lists(st.sampled_from(["train.py", "--lr", "--lr=1", "0.1", "--wd", "-v"]), max_size=6))

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from gpuyard.stacks.cli.chart import positions
 from gpuyard.stacks.cli.tables import comparison
-from gpuyard.training_jobs.comparison import best, metric_of, usual_metric, varying_options
+from gpuyard.training_jobs.comparison import best, metric_of, usual_metric, varying_options, varying_values
 from gpuyard.training_jobs.errors import UsageError
+from gpuyard.training_jobs.spec import JobSpec
 from gpuyard.training_jobs.state import State
 from gpuyard.training_jobs.status import Metrics, RunStatus
 from gpuyard.training_jobs.sweep import Parameter, Trial, check_sweep, grid_trials, parse_parameter, random_trials, trial_job
@@ -56,6 +57,8 @@ def test_a_parameter_without_different_values_is_refused(text: str) -> None:
         ("Tune", ["a=1"], None, "--key: not a name for a sweep, got 'Tune', allowed: a-z, 0-9 and -"),
         ("tune", [], None, "--param: required, allowed: NAME=A,B,C"),
         ("tune", ["a=1", "a=2"], None, "--param: given twice, got a"),
+        ("tune", ["--a=1"], None, "--param --a: not a name of an option or a path, got --a"),
+        ("tune", ["code=a,b"], None, "--param code: all trials have the same code"),
         ("tune", ["a=1..2"], None, "--param a: a range has no grid; list its values, or add --trials N"),
         ("tune", [f"a={','.join(map(str, range(100)))}", f"b={','.join(map(str, range(11)))}"], None, "too many combinations, got 1100"),
     ],
@@ -71,6 +74,8 @@ def test_a_name_is_an_option_of_the_command_and_a_path_is_a_value_of_the_file() 
     assert trial_job(JOB, "tune", trial) == {
         "name": "tune", "nodes": "2", "command": ["train.py", "--lr=0.2", "--wd=0"], "env": {"SEED": "7"}, "labels": {"sweep": "tune"},
     }  # fmt: skip
+    with pytest.raises(UsageError, match=r"--param command\[9\]: no such element in the job file"):
+        trial_job(JOB, "tune", Trial(1, {"command[9]": "x"}))
     trainer = {"command": ["-m", "gpuyard.training_jobs.train", "steps=400", "lr=1e-3"]}
     assert trial_job(trainer, "t", Trial(1, {"lr": "2e-3"}))["command"][2:] == ["steps=400", "lr=2e-3"]
 
@@ -125,3 +130,14 @@ def test_only_options_that_differ_are_compared() -> None:
     commands = {"a": ["t.py", "--lr=1", "--wd", "0", "--fast"], "b": ["t.py", "--lr=2", "--wd", "0", "--fast"], "c": ["t.py", "--wd", "0"]}
     assert varying_options(commands) == {"a": {"lr": "1", "fast": ""}, "b": {"lr": "2", "fast": ""}, "c": {}}
     assert varying_options({"a": ["-m", "x", "lr=1"], "b": ["-m", "x", "lr=2"]}) == {"a": {"lr": "1"}, "b": {"lr": "2"}}
+    signs = {"a": ["t.py", "--bias", "-0.5", "--fast", "-v"], "b": ["t.py", "--bias", "-.1"]}
+    assert varying_options(signs) == {"a": {"bias": "-0.5", "fast": ""}, "b": {"bias": "-.1"}}
+
+
+def test_settings_that_differ_are_compared_beside_options() -> None:
+    job = {"name": "t", "code": ".", "labels": {"sweep": "s"}, "env": {"SEED": "1"}}
+    specs = {
+        "a": JobSpec.model_validate({**job, "command": ["t.py", "--lr=1"], "env": {"LR": "0.10", "SEED": "1"}}),
+        "b": JobSpec.model_validate({**job, "name": "u", "command": ["t.py", "--lr=2"], "nodes": 2, "labels": {"sweep": "r"}}),
+    }
+    assert varying_values(specs) == {"a": {"nodes": "1", "env.LR": "0.10", "lr": "1"}, "b": {"nodes": "2", "lr": "2"}}

@@ -56,6 +56,17 @@ def test_a_waiver_accepts_the_finding_about_a_matching_resource(yard: MakeYard, 
     assert plan.refused
 
 
+def test_a_bracket_in_a_pattern_is_a_bracket(yard: MakeYard) -> None:
+    def zones() -> None:
+        aws.ebs.Volume("data[0]", availability_zone="us-east-1a", size=1)
+        aws.ebs.Volume("data0", availability_zone="us-east-1a", size=1)
+        make_pool("l4", L4)
+
+    found = verdict(make_plan(yard(zones), NOW, waivers=[waiver("*:Volume::data[0]")]), "encryption")
+    assert [each.finding for each in found.waived] == ["volume data[0] is not encrypted; set encrypted=True"]
+    assert len(found.findings) == 1
+
+
 def test_a_rule_whose_findings_are_all_waived_does_not_refuse_the_plan(yard: MakeYard) -> None:
     plan = planned(yard, waiver("*:Volume::*"))
     assert (verdict(plan, "encryption").outcome, plan.refused) == ("waived", False)

@@ -320,6 +320,12 @@ def test_a_sweep_and_a_comparison_refuse_what_they_cannot_do(folder: Path, cli: 
         assert message in wrong.stderr
     planned = cli("sweep", job, "--param", "lr=1,2", "--param", "env.X=a,b", "--dry-run")
     assert planned.stdout.splitlines()[1] == "trial 2  lr=1  env.X=b"
+    few = cli("sweep", job, "--key", "few", "--param", "lr=1,2", "--trials", "9", "--dry-run", "--json")
+    assert few.stderr == "--trials 9: the parameters have only 2 combinations\n"
+    document = json.loads(few.stdout)
+    assert document["schema"] == "gpuyard.sweep-plan/1"
+    assert sorted((trial["values"]["lr"], trial["command"][-1]) for trial in document["trials"]) == [("1", "--lr=1"), ("2", "--lr=2")]
+    assert {trial["request_key"].partition("/")[0] for trial in document["trials"]} == {"few"}
     assert cli("compare", "--label", "sweep=none").stdout.startswith("no run has this label")
     assert cli("list").stdout.startswith("no runs yet")
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from gpuyard.stacks.cli import tables, view
-from gpuyard.training_jobs.backends.base import ServiceStatus
-from gpuyard.training_jobs.lifecycle.handle import make_submission
+from gpuyard.training_jobs.backends.base import LogLine, ServiceStatus
+from gpuyard.training_jobs.lifecycle.handle import RunHandle, make_submission
 from gpuyard.training_jobs.lifecycle.journal import Journal, RunRecord, SubmissionEnd
-from gpuyard.training_jobs.lifecycle.run_logs import log_window
+from gpuyard.training_jobs.lifecycle.run_logs import attempt_lines, log_window
 from gpuyard.training_jobs.lifecycle.status_builder import build_status
 from gpuyard.training_jobs.run import Code
 from gpuyard.training_jobs.state import Reason, State
@@ -125,6 +128,25 @@ def test_the_log_of_an_attempt_is_a_part_of_its_job_log(
 def test_a_lost_node_leaves_the_next_start_as_the_end_of_its_log(night: RunStatus, tmp_path: Path) -> None:
     lost = night.attempts[0].model_copy(update={"ended_at": None})
     assert log_window(record_of_night(tmp_path), [lost, *night.attempts[1:]], 1).until == night.attempts[1].started_at
+
+
+def test_following_an_attempt_ends_when_the_service_starts_the_job_again(night: RunStatus, tmp_path: Path) -> None:
+    """The second attempt is reported only after its first line was read, as when a node restarts while the log is followed."""
+    first, second = night.attempts[0], night.attempts[1]
+    record = record_of_night(tmp_path)
+    read: list[float] = []
+
+    def lines(*_: object, **__: object) -> Iterator[LogLine]:
+        for moment in (BEGIN + 1, BEGIN + 1.5, BEGIN + 3700, BEGIN + 3701):
+            read.append(moment)
+            yield LogLine(moment, 0, f"{moment - BEGIN:g}")
+
+    def status() -> SimpleNamespace:
+        return SimpleNamespace(attempts=[first, second] if BEGIN + 3700 in read else [first.model_copy(update={"ended_at": None})])
+
+    handle = SimpleNamespace(record=record, status=status, backend=SimpleNamespace(logs=lines), job_id_of=lambda _: "j-1")
+    found = [line.text for line in attempt_lines(cast(RunHandle, handle), 1, node=None, since=None, follow=True)]
+    assert (found, len(read)) == (["1", "1.5"], 3)
 
 
 def test_images_are_not_counted_as_tokens(night: RunStatus) -> None:

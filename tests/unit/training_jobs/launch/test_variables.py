@@ -61,3 +61,8 @@ def test_a_text_with_doubled_dollars_comes_out_as_written(text: str) -> None:
 
 def test_a_name_of_data_becomes_a_variable() -> None:
     assert data_variable("tokens-v2") == "GPUYARD_DATA_TOKENS_V2"
+
+
+def test_a_name_that_this_version_does_not_know_stays() -> None:
+    """A run that an older gpuyard accepted is not ended by a new rule."""
+    assert expand(["train.py", "${OTHER}"], VARIABLES) == ["train.py", "${OTHER}"]

@@ -12,8 +12,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # started by its path, so the checkout is not on sys.path
 from tools import venv
-from tools.azurite import azurite
 from tools.engine import bootstrap
+from tools.node import packages as node
 from tools.progress import Progress
 from tools.security import scanner
 
@@ -39,7 +39,7 @@ CHECKS = [
     Step("types", 60, [PYTHON, "-m", "mypy", *(name for name in CODE if (ROOT / name).is_dir())]),
 ]
 TESTS = Step("tests", 840, [PYTHON, "-m", "pytest", "-n", "auto", "--dist", "worksteal", "--durations=10"])
-SETUP_BUDGET_S = {"python": 300, "engine": 600, "scanner": 60, "azurite": 90}  # for the first run; later runs take seconds
+SETUP_BUDGET_S = {"python": 300, "engine": 600, "scanner": 60, "node": 90}  # for the first run; later runs take seconds
 
 
 def main() -> int:
@@ -53,7 +53,7 @@ def main() -> int:
         if what == "all":
             _timed(rows, "engine", lambda: bootstrap.ensure(ROOT, say=progress.say))
             _timed(rows, "scanner", lambda: scanner.ensure(ROOT, progress.say))
-            _timed(rows, "azurite", lambda: azurite.ensure(ROOT, progress.say))
+            _timed(rows, "node", lambda: node.ensure(ROOT, progress.say))
             steps.append(Step(TESTS.name, TESTS.budget_s, [*TESTS.argv, *arguments]))
         progress.end()
         for step in steps:

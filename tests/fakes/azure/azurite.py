@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from tests.fakes.azure.certificates import certificate
-from tools.azurite import azurite
+from tools.node import packages as node
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 ACCOUNT = "gpuyardtests"
@@ -25,7 +25,7 @@ ACCOUNT_KEY = base64.b64encode(b"no client of ours may ever use it").decode()
 @functools.cache
 def port() -> int:
     """Return Azurite's port. The first call starts it, and it exits with this process. It accepts bearer tokens only."""
-    program = azurite.ensure(CHECKOUT, lambda _: None)
+    program = node.ensure(CHECKOUT, lambda _: None) / node.AZURITE
     for _ in range(5):
         with socket.create_server(("127.0.0.1", 0)) as free:
             number = int(free.getsockname()[1])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import datetime
 import re
+from pathlib import Path
 
 from gpuyard.components.planning import render
 from gpuyard.components.planning.diagram import diagram
 from gpuyard.components.planning.plan import make_plan
+from tests.helpers.mermaid import labels, pictures
 
 from .conftest import L4, Fake, MakeYard, dev, make_bucket, make_jobs, make_pool
 
@@ -58,3 +60,17 @@ def test_text_that_mermaid_html_or_a_fence_would_interpret_is_escaped(yard: Make
 
     lines = diagram(make_plan(yard(program), NOW))
     assert [line for line in lines if not LINE.fullmatch(line)] == []
+
+
+def test_mermaid_draws_every_name_in_a_browser(yard: MakeYard, tmp_path: Path) -> None:
+    """The stock stacks' kinds, and a label full of Mermaid's, HTML's and Markdown's own characters."""
+
+    def hostile() -> None:
+        make_pool("l4", L4)
+        Fake("Network", "net", {"zones": [], "cidr": 'x"]\n```<img src=x>%%{init}%% click n0 #quot; &amp; end'})
+
+    plans = [make_plan(yard(program), NOW) for program in (roles, dev, hostile)]
+    drawn = pictures(["\n".join(diagram(plan)) for plan in plans], tmp_path)
+    assert [svg[:5] for svg in drawn] == ["<svg "] * 3, drawn
+    assert {"pools", "l4-spot: 0..1 g6.12xlarge, us-east-1a, batch, spot", "l4-spot-node: for ec2.amazonaws.com"} <= set(labels(drawn[0]))
+    assert (drawn[0].count('marker-end="'), "<img" in drawn[2]) == (3, False)

@@ -1,4 +1,4 @@
-"""Azurite's installation: its lock has digests and no registry URL, and a missing Node.js is an error with a fix."""
+"""The Node.js packages of the tests: the lock has digests and no registry URL, and a missing Node.js is an error with a fix."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tools.azurite import azurite
+from tools.node import packages as node
 from tools.venv import VenvError
 
-SOURCES = Path(__file__).resolve().parents[3] / "tools" / "azurite"
+SOURCES = Path(__file__).resolve().parents[3] / "tools" / "node"
 
 
 def test_every_package_has_a_digest_and_no_registry_url() -> None:
@@ -25,30 +25,31 @@ def test_every_package_has_a_digest_and_no_registry_url() -> None:
 
 
 def test_a_missing_node_is_an_error_with_a_fix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copytree(SOURCES, tmp_path / "tools" / "azurite", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(SOURCES, tmp_path / "tools" / "node", ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(VenvError, match="node and npm not found: the tests of Azure Blob Storage run against Azurite") as refused:
-        azurite.ensure(tmp_path, lambda _: None)
+        node.ensure(tmp_path, lambda _: None)
     assert "fix: install Node.js 20 or newer" in str(refused.value)
-    assert not (tmp_path / ".yard" / "cache" / "azurite").exists()
+    assert not (tmp_path / ".yard" / "cache" / "node").exists()
 
 
 def test_an_unfinished_installation_is_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copytree(SOURCES, tmp_path / "tools" / "azurite", ignore=shutil.ignore_patterns("__pycache__"))
-    home = tmp_path / ".yard" / "cache" / "azurite"
+    shutil.copytree(SOURCES, tmp_path / "tools" / "node", ignore=shutil.ignore_patterns("__pycache__"))
+    home = tmp_path / ".yard" / "cache" / "node"
     made: list[list[str]] = []
 
     def install(argv: list[str], *_: object) -> None:
         made.append(argv)
-        (home / azurite._SERVER).parent.mkdir(parents=True)
-        (home / azurite._SERVER).touch()
+        for path in (node.AZURITE, node.MERMAID):
+            (home / path).parent.mkdir(parents=True)
+            (home / path).touch()
         if len(made) == 1:
             raise VenvError("interrupted")
 
     monkeypatch.setattr("tools.venv.run", install)
     with pytest.raises(VenvError, match="interrupted"):
-        azurite.ensure(tmp_path, lambda _: None)
+        node.ensure(tmp_path, lambda _: None)
     for _ in range(2):
-        assert azurite.ensure(tmp_path, lambda _: None) == home / azurite._SERVER
+        assert node.ensure(tmp_path, lambda _: None) == home
     assert [argv[:2] for argv in made] == [["npm", "ci"]] * 2
     assert "--ignore-scripts" in made[0]

@@ -1,4 +1,4 @@
-"""Install Azurite (Azure Blob Storage on 127.0.0.1, for the tests) into .yard/cache/azurite, from a lock with hashes."""
+"""Install Node.js packages of the tests from a lock with hashes: Azurite (Azure Blob Storage) and Mermaid (diagrams)."""
 
 from __future__ import annotations
 
@@ -13,24 +13,27 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # started by its p
 from tools import venv
 from tools.progress import Progress
 
-__all__ = ["FILES", "ROOT", "ensure", "main"]
+__all__ = ["AZURITE", "FILES", "MERMAID", "ROOT", "ensure", "main"]
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = ("package.json", "package-lock.json")
 _MARKER = "gpuyard.digest"  # written last: without it the installation is unfinished
-_SERVER = Path("node_modules/azurite/dist/src/blob/main.js")
+AZURITE = Path("node_modules/azurite/dist/src/blob/main.js")
+"""The server's program for node, as a path in the installation."""
+MERMAID = Path("node_modules/@mermaid-js/tiny/dist/mermaid.tiny.js")
+"""The script for a page, as a path in the installation."""
 
 
 def ensure(root: Path, say: Callable[[str], None]) -> Path:
-    """Return the server's program for node. Install it if it is missing or its lock changed. Raises VenvError."""
-    home, sources = root / ".yard" / "cache" / "azurite", root / "tools" / "azurite"
+    """Return the folder of the installation. Install what is missing, and everything if the lock changed. Raises VenvError."""
+    home, sources = root / ".yard" / "cache" / "node", root / "tools" / "node"
     digest = hashlib.sha256(b"".join((sources / name).read_bytes() for name in FILES)).hexdigest()
     home.parent.mkdir(parents=True, exist_ok=True)
     with home.with_suffix(".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel releases it, even if this process is killed
         marker = home / _MARKER
-        if marker.exists() and marker.read_text(encoding="utf-8") == digest and (home / _SERVER).exists():
-            return home / _SERVER
+        if marker.exists() and marker.read_text(encoding="utf-8") == digest and all((home / path).exists() for path in (AZURITE, MERMAID)):
+            return home
         if missing := [name for name in ("node", "npm") if shutil.which(name) is None]:
             raise venv.VenvError(
                 f"{' and '.join(missing)} not found: the tests of Azure Blob Storage run against Azurite, a Node.js program.\n"
@@ -41,18 +44,18 @@ def ensure(root: Path, say: Callable[[str], None]) -> Path:
         home.mkdir()
         for name in FILES:
             shutil.copy(sources / name, home)
-        log = root / ".yard" / "azurite.log"
-        # no install scripts: none is needed, and 374 packages are too many to review
+        log = root / ".yard" / "node.log"
+        # no install scripts: none is needed, and 375 packages are too many to review
         install = ["npm", "ci", "--prefix", str(home), "--ignore-scripts", "--no-audit", "--no-fund"]
-        venv.run(install, log, say, "installing tools/azurite/package-lock.json", {})
+        venv.run(install, log, say, "installing tools/node/package-lock.json", {})
         marker.write_text(digest, encoding="utf-8")
         log.unlink(missing_ok=True)
-    return home / _SERVER
+    return home
 
 
 def main() -> int:
-    """Print the path of the program."""
-    progress = Progress(sys.stderr, "azurite: ")
+    """Print the folder of the installation."""
+    progress = Progress(sys.stderr, "node: ")
     try:
         found = ensure(ROOT, progress.say)
     except venv.VenvError as error:

@@ -5,7 +5,7 @@ Jobs write only below RUNS. They can only read below SUBMISSIONS and CODE, becau
 
 from __future__ import annotations
 
-__all__ = ["CODE", "JOBS_WRITE", "RUNS", "SUBMISSIONS", "SUBMITTERS_WRITE", "TARGETS"]
+__all__ = ["CODE", "JOBS_WRITE", "QUEUES", "RUNS", "SUBMISSIONS", "SUBMITTERS_WRITE", "TARGETS"]
 
 TARGETS = "gpuyard/targets.json"
 """The job targets by pool, written by `pulumi up`. Submitters without access to Pulumi's state read this file, so its path never
@@ -16,5 +16,7 @@ SUBMISSIONS = "gpuyard/submissions/"
 """Run records, written by submitters."""
 RUNS = "gpuyard/runs/"
 """Checkpoints, output, progress and results, written by jobs."""
+QUEUES = "gpuyard/queues/"
+"""Queues of Slurm clusters, one folder for each pool: tickets by submitters, reports by the cluster's head."""
 SUBMITTERS_WRITE = (CODE, SUBMISSIONS)
 JOBS_WRITE = (RUNS,)

@@ -6,6 +6,8 @@ gpuyard/submissions/<run_id>/run.json         the run record (lifecycle/journal.
 gpuyard/runs/<run_id>/attempts/<n>.json       attempt n, claimed by launch on node 0
 gpuyard/runs/<run_id>/output/attempt-<n>/     what the nodes of attempt n wrote: progress, preflight, exit codes, files
 gpuyard/runs/<run_id>/checkpoints/<step>/     checkpoints of all attempts
+gpuyard/runs/<run_id>/logs/<n>/node-<rank>/   output of the nodes of submission n, on services without a log of their own
+gpuyard/queues/<pool>/                        the queue of a Slurm cluster (mailbox.py)
 
 A job's role can write below `gpuyard/runs/` only (gpuyard/run_bucket.py). Readers do not trust what lies there.
 """
@@ -15,7 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 
-from ..run_bucket import CODE, RUNS, SUBMISSIONS
+from ..run_bucket import CODE, QUEUES, RUNS, SUBMISSIONS
 
 __all__ = [
     "MOST_CLAIMS",
@@ -25,7 +27,9 @@ __all__ = [
     "claimed_attempts",
     "code_path",
     "is_run_id",
+    "logs_path",
     "output_path",
+    "queue_path",
     "record_path",
     "record_url",
     "records_path",
@@ -79,6 +83,16 @@ def attempt_path(run_id: str, attempt: int) -> str:
 def output_path(run_id: str, attempt: int) -> str:
     """Return the folder in which the nodes of one attempt write."""
     return f"{run_path(run_id)}/output/attempt-{attempt}"
+
+
+def logs_path(run_id: str, ordinal: str) -> str:
+    """Return the folder of the nodes' output in one submission. `ordinal`: Run.ordinal."""
+    return f"{run_path(run_id)}/logs/{ordinal}"
+
+
+def queue_path(pool: str) -> str:
+    """Return the folder of a Slurm pool's queue."""
+    return f"{QUEUES}{pool}"
 
 
 def code_path(sha256: str) -> str:

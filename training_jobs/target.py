@@ -26,6 +26,7 @@ __all__ = [
     "LocalTarget",
     "Price",
     "SageMakerTarget",
+    "SlurmTarget",
     "VertexTarget",
     "parse_target",
     "parse_targets",
@@ -187,7 +188,14 @@ class AzureMlTarget(_CloudTarget):
     identity_client_id: str = Field(description="client id of the cluster's user-assigned identity, which jobs use")
 
 
-AnyTarget: TypeAlias = LocalTarget | BatchTarget | SageMakerTarget | VertexTarget | AzureMlTarget
+class SlurmTarget(_Target):
+    """A partition of a Slurm cluster. `gpuyard head` on the cluster takes the jobs from a queue in the run bucket."""
+
+    kind: Literal["slurm"]
+    partition: str = Field(min_length=1, description="partition of the cluster")
+
+
+AnyTarget: TypeAlias = LocalTarget | BatchTarget | SageMakerTarget | VertexTarget | AzureMlTarget | SlurmTarget
 JobTarget: TypeAlias = Annotated[AnyTarget, Field(discriminator="kind")]
 _KINDS: dict[str, type[AnyTarget]] = {
     "local": LocalTarget,
@@ -195,6 +203,7 @@ _KINDS: dict[str, type[AnyTarget]] = {
     "sagemaker": SageMakerTarget,
     "vertex": VertexTarget,
     "azureml": AzureMlTarget,
+    "slurm": SlurmTarget,
 }
 
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from . import cancel, compare, doctor, fetch, init, list_, logs, pin, plan, pools, schema, status, submit, sweep, upload, wait
+from . import cancel, compare, doctor, fetch, head, init, list_, logs, pin, plan, pools, schema, status, submit, sweep, upload, wait
 from .streams import OutputError, guarded_streams
 
 __all__ = ["app", "main"]
@@ -41,6 +41,7 @@ for name, module in {
     "sweep": sweep,
     "compare": compare,
     "upload": upload,
+    "head": head,
 }.items():
     app.command(name)(module.command)
 

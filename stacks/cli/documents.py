@@ -177,6 +177,7 @@ class PoolDocument(_Document):
     nodes: int = Field(description="largest number of nodes")
     free: int = Field(description="nodes that no job uses")
     waiting: int = Field(description="number of jobs that wait for nodes")
+    detail: str | None = Field(None, description="what is wrong with the pool; null = nothing")
     target: JobTarget
 
 

@@ -9,6 +9,8 @@ __all__ = ["command"]
 
 def command(stack: options.Stack = None, targets: options.Targets = None, json: options.Json = False) -> None:
     """List the pools that take jobs, with their free nodes and waiting jobs."""
+    from dataclasses import asdict
+
     from gpuyard.counts import counted
     from gpuyard.training_jobs.runner import Runner
 
@@ -17,10 +19,7 @@ def command(stack: options.Stack = None, targets: options.Targets = None, json: 
 
     found, source = find_targets(stack, targets)
     capacity = Runner(found, source=source).capacity()
-    pools = [
-        PoolDocument(pool=name, nodes=capacity[name].nodes, free=capacity[name].free, waiting=capacity[name].waiting, target=target)
-        for name, target in found.items()
-    ]
+    pools = [PoolDocument(pool=name, target=target, **asdict(capacity[name])) for name, target in found.items()]
     if json:
         emit(PoolsDocument(pools=pools))
         return
@@ -28,4 +27,5 @@ def command(stack: options.Stack = None, targets: options.Targets = None, json: 
         target = pool.target
         has = f"{target.gpus_per_node} {target.accelerator}" if target.accelerator else counted(target.slots, "CPU slot")
         waiting = counted(pool.waiting, "job")
-        print(f"{pool.pool}  {target.kind}  {has} per node   nodes {pool.free} of {pool.nodes} free, {waiting} waiting")
+        wrong = f"   {pool.detail}" if pool.detail else ""
+        print(f"{pool.pool}  {target.kind}  {has} per node   nodes {pool.free} of {pool.nodes} free, {waiting} waiting{wrong}")

@@ -51,6 +51,15 @@ def test_concurrent_creates_succeed_once(store: Store) -> None:
     assert store.names("runs/a") == ["run.json"]
 
 
+def test_a_removed_object_is_gone_and_may_be_removed_again(store: Store) -> None:
+    store.create("queue/in/a", b"1")
+    store.create("queue/in/b", b"2")
+    for _ in range(2):
+        store.remove("queue/in/a")
+    assert (store.read("queue/in/a"), store.names("queue/in")) == (None, ["b"])
+    store.create("queue/in/a", b"3")
+
+
 def test_one_of_several_concurrent_replaces_of_a_tag_succeeds(store: Store) -> None:
     tag = store.create("a", b"start")
 

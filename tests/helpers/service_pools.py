@@ -28,6 +28,9 @@ from tests.helpers.local_pool import job, make_target
 from tests.helpers.runner_steps import wait_for_state
 from tests.helpers.sagemaker_pool import make_target as sagemaker_target
 from tests.helpers.sagemaker_pool import yard as sagemaker_yard
+from tests.helpers.slurm_cluster import scheduler
+from tests.helpers.slurm_pool import head
+from tests.helpers.slurm_pool import make_target as slurm_target
 from tests.helpers.vertex_pool import make_target as vertex_target
 from tests.helpers.vertex_pool import yard as vertex_yard
 from tests.helpers.waiting import wait_for
@@ -63,6 +66,17 @@ if "SM_HOSTS" in os.environ:
 if "CLUSTER_SPEC" in os.environ:
     task = json.loads(os.environ["CLUSTER_SPEC"])["task"]
     rank = task["index"] + (task["type"] != "workerpool0")
+if "SLURM_PROCID" in os.environ:
+    rank, printed = int(os.environ["SLURM_PROCID"]), 0
+    def print(*words, **options):  # like launch, because this service has no log of its own
+        global printed
+        folder = urllib.parse.urlsplit(os.environ["GPUYARD_LOGS_URL"]).path + f"/node-{rank}"
+        os.makedirs(folder, exist_ok=True)
+        stamp = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        with open(f"{folder}/.tmp-part", "w") as part:
+            part.write(f"{stamp} {' '.join(map(str, words))}\\n")
+        os.rename(f"{folder}/.tmp-part", f"{folder}/{int(time.time() * 1000):013d}-{printed:06d}.log")
+        printed += 1
 file = os.path.join(run, f"ran-{rank}")
 before = open(file).read().count("x") if os.path.exists(file) else 0
 open(file, "a").write("x")
@@ -92,6 +106,7 @@ class Yard:
     short: str  # a time limit of about a second
     remove_machines: Callable[[], dict[str, str]]  # removes all machines; returns the job's keys with which the service stops waiting
     now: float = 0.0
+    serve: Callable[[Path], None] = lambda _: None  # starts what the service needs for another run bucket
 
     @property
     def runner(self) -> Runner:
@@ -101,7 +116,9 @@ class Yard:
     def prepare_bucket(self) -> None:
         """Create the run bucket of a changed target if its buckets are folders."""
         if self.target.run_bucket.startswith("file://"):
-            Path(self.target.run_bucket.removeprefix("file://")).mkdir()
+            bucket = Path(self.target.run_bucket.removeprefix("file://"))
+            bucket.mkdir()
+            self.serve(bucket)
 
     def start(self, orders: str = "0:0", key: str | None = None, **keys: Any) -> str:
         """Submit a job. `orders`: the nap and the exit code of each start, such as `1.5:75,0:0`."""
@@ -207,5 +224,27 @@ def _vertex(folder: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack) -> 
     return Yard(vertex_target(), load_backend, folder, "4s", remove_machines)
 
 
-MAKERS = {"local": _local, "batch": _batch, "sagemaker": _sagemaker, "vertex": _vertex, "azureml": _azureml}
+def _slurm(folder: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack) -> Yard:
+    """Set up the real Slurm of this machine."""
+    monkeypatch.setattr(base, "BOOTSTRAP", folder / "program.py")
+    cluster = stack.enter_context(scheduler())
+    target = slurm_target(folder)
+    stack.enter_context(head(cluster, folder / "bucket", folder))
+
+    def backend(target: JobTarget) -> Backend:
+        made = load_backend(target)
+        made.poll_s = 0.1
+        return made
+
+    def remove_machines() -> dict[str, str]:
+        cluster.drain()
+        return {"queue_timeout": "1s"}
+
+    def serve(bucket: Path) -> None:
+        stack.enter_context(head(cluster, bucket, folder))
+
+    return Yard(target, backend, folder, "4s", remove_machines, serve=serve)
+
+
+MAKERS = {"local": _local, "batch": _batch, "sagemaker": _sagemaker, "vertex": _vertex, "azureml": _azureml, "slurm": _slurm}
 """By service: a function of (folder, monkeypatch, exit stack) that returns its Yard."""

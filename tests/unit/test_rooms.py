@@ -59,7 +59,10 @@ _JOBS = {
 }
 _STORED = _JOBS | {"training_jobs.store", "training_jobs.clouds"}
 _JOURNALED = _STORED | {"training_jobs.lifecycle.journal"}
-_BACKENDS = {f"training_jobs.backends.{name}" for name in ("base", "submit_once", "node_results", "labels", "log_follow", "state_tables")}
+_BACKENDS = {
+    f"training_jobs.backends.{name}"
+    for name in ("base", "submit_once", "node_results", "labels", "log_follow", "state_tables", "bucket_logs")
+}
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def _cloud(*sdk: str) -> Row:
 
 
 def _backend(*sdk: str) -> Row:
-    return Row({"tenacity", "psutil", *_BACKENDS, *_NEUTRAL, *_JOURNALED}, set(sdk))
+    return Row({"tenacity", "psutil", "training_jobs.mailbox", *_BACKENDS, *_NEUTRAL, *_JOURNALED}, set(sdk))
 
 
 _NODE_PARTS = {"training_jobs.launch.hook", "training_jobs.launch.storage"}  # what the trainer shares with launch
@@ -116,6 +119,9 @@ TABLE = {
     "training_jobs.backends.sagemaker": _backend("boto3", "botocore"),
     "training_jobs.backends.vertex": _backend(*_GOOGLE),
     "training_jobs.backends.azureml": _backend("azure"),
+    "training_jobs.backends.slurm": _backend(),
+    "training_jobs.mailbox": Row(_NEUTRAL | _STORED),
+    "training_jobs.head": Row(_NEUTRAL | _STORED | {"training_jobs.mailbox", *_BACKENDS}),
     "training_jobs.launch": Row(set(), {"torch", "fsspec"}),
     "training_jobs.launch.bootstrap": Row({"fsspec"}),  # a script: it has no functions, and branches to this import
     "training_jobs.launch.elastic": Row({"torch", "training_jobs.launch"}),  # subclasses of torch's; imported inside a function

@@ -15,6 +15,7 @@ _BACKENDS = {
     "sagemaker": ("sagemaker", "SageMakerBackend"),
     "vertex": ("vertex", "VertexBackend"),
     "azureml": ("azureml", "AzureMLBackend"),
+    "slurm": ("slurm", "SlurmBackend"),
 }
 
 

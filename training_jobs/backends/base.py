@@ -73,11 +73,12 @@ class LogLine:
 
 @dataclass(frozen=True)
 class Capacity:
-    """Numbers of a pool now: all nodes, free nodes, waiting jobs."""
+    """Numbers of a pool now: all nodes, free nodes, waiting jobs. `detail` says what is wrong with the pool; None = nothing."""
 
     nodes: int
     free: int
     waiting: int
+    detail: str | None = None
 
 
 class Backend(Protocol):

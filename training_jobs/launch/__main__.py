@@ -18,6 +18,7 @@ from . import objects
 from .control_channel import ControlChannel
 from .descendants import adopt_orphans
 from .hook import BAD_CONFIG, RESUMABLE
+from .log_copy import log_copy
 from .main_address import exchange_address
 from .node import NodeAttempt
 from .node_exit import IO_ERROR, OUT_OF_TIME, NodeExitError
@@ -42,8 +43,13 @@ class _AttemptPlan(TypedDict):
 
 def main() -> int:
     """Run the node. Returns the exit code of the process."""
-    with node_output(stamp=os.environ.get("GPUYARD_STAMP") == "1"):  # on services whose logs have no times
-        return _run_node()
+    copy = log_copy()
+    try:
+        with node_output(stamp=os.environ.get("GPUYARD_STAMP") == "1", copy=copy.add if copy else None):  # stamp: the log has no times
+            return _run_node()
+    finally:
+        if copy is not None:
+            copy.close()
 
 
 def _run_node() -> int:

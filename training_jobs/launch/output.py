@@ -108,14 +108,23 @@ class OutputPump:
 
 
 @contextlib.contextmanager
-def node_output(*, stamp: bool) -> Iterator[None]:
-    """Copy stdout and stderr of this process and its children to stdout, line by line. `stamp`: begin each line with the UTC time."""
+def node_output(*, stamp: bool, copy: Callable[[bytes], None] | None = None) -> Iterator[None]:
+    """Copy stdout and stderr of this process and its children to stdout, line by line.
+
+    `stamp`: begin each line with the UTC time. `copy` also gets the lines, always with their times.
+    """
     stdout = os.dup(1)
     read_end, write_end = os.pipe()
     for stream in (1, 2):
         os.dup2(write_end, stream)
     os.close(write_end)
-    pump = OutputPump(read_end, lambda lines: write_all(stdout, _joined(lines, _time() if stamp else b"")))
+
+    def emit(lines: list[bytes]) -> None:
+        if copy is not None:
+            copy(_joined(lines, _time()))
+        write_all(stdout, _joined(lines, _time() if stamp else b""))
+
+    pump = OutputPump(read_end, emit)
     try:
         yield
     finally:

@@ -126,6 +126,17 @@ def _azureml(env: Mapping[str, str]) -> NodePlacement:
     return NodePlacement(rank, nodes, main if rank else address, address, port, interface_of(address))
 
 
+def _slurm(env: Mapping[str, str]) -> NodePlacement:
+    """Read the variables of a step with one task per node. srun runs on node 0, so its address is node 0's."""
+    rank, nodes = int(env["SLURM_PROCID"]), int(env["SLURM_NTASKS"])
+    port = int(env.get("GPUYARD_PORT", _PORT))
+    if nodes == 1:
+        return NodePlacement(0, 1, "127.0.0.1", "127.0.0.1", port, None)
+    main = env["SLURM_LAUNCH_NODE_IPADDR"]
+    address = main if rank == 0 else own_address(env, main)
+    return NodePlacement(rank, nodes, main, address, port, interface_of(address))
+
+
 # SageMaker announces a spot interruption to the container by SIGTERM; containers cannot reach the metadata service.
 SERVICES: dict[str, PlacementSource] = {
     "local": PlacementSource(_local, cloud="off"),
@@ -133,4 +144,5 @@ SERVICES: dict[str, PlacementSource] = {
     "sagemaker": PlacementSource(_sagemaker, cloud="off"),
     "vertex": PlacementSource(_vertex, cloud="gcp", start="CLOUD_ML_JOB_ID"),
     "azureml": PlacementSource(_azureml, cloud="azure"),
+    "slurm": PlacementSource(_slurm, cloud="off"),
 }

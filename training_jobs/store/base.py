@@ -59,6 +59,9 @@ class Store(Protocol):
     def replace(self, path: str, data: bytes, tag: str) -> str:
         """Overwrite an object that still has this tag, and return the new tag. Raises ChangedError."""
 
+    def remove(self, path: str) -> None:
+        """Delete an object. Do nothing if it does not exist."""
+
     def exists(self, path: str) -> bool:
         """Return whether the object exists."""
 

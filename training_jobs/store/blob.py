@@ -72,6 +72,15 @@ class BlobStore(PrefixedStore):
 
         return self._put(path, data, ChangedError, etag=tag, match_condition=MatchConditions.IfNotModified)
 
+    def remove(self, path: str) -> None:
+        """Make one DELETE."""
+        with self._translated(path, "delete") as client:
+            try:
+                client.get_blob_client(self._key(path)).delete_blob()
+            except service_error() as error:
+                if not _is_missing(error):
+                    raise
+
     def names(self, folder: str, most: int | None = None) -> list[str]:
         """List one level of a folder, page by page."""
         start = self._folder(folder)

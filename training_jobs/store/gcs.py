@@ -57,6 +57,15 @@ class GcsStore(PrefixedStore):
         """Make one conditional upload. A deleted object counts as changed."""
         return self._put(path, data, ChangedError, int(tag) if tag.isdigit() else -1)
 
+    def remove(self, path: str) -> None:
+        """Make one DELETE."""
+        with self._translated(path, "delete") as client:
+            try:
+                client.bucket(self._bucket).blob(self._key(path)).delete(timeout=_TIMEOUT_S, retry=_retry())
+            except client_errors() as error:
+                if not _is_missing(error):
+                    raise
+
     def names(self, folder: str, most: int | None = None) -> list[str]:
         """List one level of a folder, page by page."""
         start = self._folder(folder)

@@ -67,6 +67,11 @@ class LocalStore:
             _sync_folder(target.parent)
         return _tag(data)
 
+    def remove(self, path: str) -> None:
+        """Unlink the file."""
+        with translate_os_errors(self._root / path, "delete"), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            (self._root / path).unlink()
+
     def exists(self, path: str) -> bool:
         """Return whether the file exists."""
         return (self._root / path).is_file()

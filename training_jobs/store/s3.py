@@ -57,6 +57,11 @@ class S3Store(PrefixedStore):
         """Make one conditional PUT. A deleted object counts as changed."""
         return self._put(path, data, ChangedError, IfMatch=tag)
 
+    def remove(self, path: str) -> None:
+        """Make one DELETE, which S3 accepts for a missing object too."""
+        with self._translated(path, "delete") as client:
+            client.delete_object(Bucket=self._bucket, Key=self._key(path))
+
     def names(self, folder: str, most: int | None = None) -> list[str]:
         """List one level of a folder, page by page."""
         start = self._folder(folder)

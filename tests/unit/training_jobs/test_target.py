@@ -28,7 +28,7 @@ def test_targets_of_a_newer_gpuyard_are_refused_with_the_fix() -> None:
 @pytest.mark.parametrize(
     ("change", "part"),
     [
-        ({"kind": "slurm"}, "got 'slurm', allowed: local"),
+        ({"kind": "kubernetes"}, "got 'kubernetes', allowed: local"),
         ({"kind": ["local"]}, r"got \['local'\], allowed: local"),
         ({"stack": "local"}, "stack"),
         ({"max_nodes": 0}, "max_nodes"),

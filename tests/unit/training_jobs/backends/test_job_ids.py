@@ -15,6 +15,7 @@ from gpuyard.training_jobs.backends.azureml import AzureMLBackend
 from gpuyard.training_jobs.backends.azureml.request import arm_url
 from gpuyard.training_jobs.backends.local import LocalBackend
 from gpuyard.training_jobs.backends.sagemaker import SageMakerBackend
+from gpuyard.training_jobs.backends.slurm import SlurmBackend
 from gpuyard.training_jobs.backends.vertex import VertexBackend
 from gpuyard.training_jobs.clouds.gcp import GcpClients
 from gpuyard.training_jobs.target import AzureMlTarget, VertexTarget
@@ -32,6 +33,7 @@ FORMS: dict[str, re.Pattern[str]] = {
     "sagemaker": SageMakerBackend.job_id,
     "vertex": VERTEX.job_id,
     "azureml": AZUREML.job_id,
+    "slurm": SlurmBackend.job_id,
 }
 OWN = {
     "local": "job-0123456789ab.0-0a1b2c3d",
@@ -39,6 +41,7 @@ OWN = {
     "sagemaker": "gpuyard-d6d45572-job-0123456789ab-0-0a1b2c3d",
     "vertex": f"projects/123456789/locations/{_vertex.region}/customJobs/4500000000000000000",
     "azureml": "gpuyard-d6d45572-job-0123456789ab-0-0a1b2c3d",
+    "slurm": "job-0123456789ab.0-0a1b2c3d",
 }
 HOSTILE = [
     "",

@@ -36,10 +36,19 @@ def test_a_local_node_reads_its_placement() -> None:
     assert read_placement(LOCAL) == NodePlacement(1, 2, "127.77.0.10", "127.77.0.11", 4000, interface)
 
 
+def test_a_slurm_node_meets_the_others_at_the_address_of_srun() -> None:
+    """Srun runs on node 0. A job of one node needs no address."""
+    step = {"GPUYARD_SERVICE": "slurm", "SLURM_NTASKS": "2", "SLURM_LAUNCH_NODE_IPADDR": "127.0.0.1", "GPUYARD_PORT": "4000"}
+    assert read_placement({**step, "SLURM_PROCID": "0"}) == NodePlacement(0, 2, "127.0.0.1", "127.0.0.1", 4000, "lo")
+    other = read_placement({**step, "SLURM_PROCID": "1"})
+    assert (other.rank, other.main_address) == (1, "127.0.0.1")
+    assert read_placement({**step, "SLURM_PROCID": "0", "SLURM_NTASKS": "1"}).interface is None
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"GPUYARD_SERVICE": "slurm"}, "got 'slurm', allowed: .*batch, local"),
+        ({"GPUYARD_SERVICE": "kubernetes"}, "got 'kubernetes', allowed: .*batch, local"),
         ({"GPUYARD_PORT": "http"}, "is malformed"),
         ({"GPUYARD_NODE_RANK": "2"}, "node rank: got 2, allowed: 0 to 1"),
     ],

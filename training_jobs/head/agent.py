@@ -1,0 +1,177 @@
+"""The loop of the head: each turn looks at every open job once. It keeps nothing in memory that a restart would miss.
+
+A job is submitted to Slurm at most once: a report says that the head is about to submit it, Slurm's list is searched by the job's name
+before sbatch, and only the head whose heartbeat is the newest goes on.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from ..backends.node_results import count_starts, node_exit_codes
+from ..errors import ConflictError, LostSightError
+from ..mailbox import DamagedError, Heartbeat, Mailbox, Report, Ticket
+from ..state import Reason, State
+from ..store import ChangedError
+from .slurm import JobRow, RefusedError, Slurm
+from .states import forgotten, refusal_reason, report_of
+
+__all__ = ["Head", "serve"]
+
+_BUSY_S, _IDLE_S = 2.0, 10.0
+_FORGOTTEN_S = 60.0
+"""Seconds for which Slurm must not list a job that has a Slurm id before the head ends it."""
+
+
+@dataclass
+class Head:
+    """The head of one queue."""
+
+    mailbox: Mailbox
+    slurm: Slurm
+    clock: Callable[[], float] = time.time
+    holder: str = field(default_factory=lambda: secrets.token_hex(8))
+    say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True)
+    heartbeat_s: float = 10.0
+    _tag: str | None = None
+    _beat_at: float = 0.0
+
+    def take_over(self) -> None:
+        """Become the head. An older head stops at its next turn. Raises LostSightError if Slurm does not answer."""
+        found = self.mailbox.heartbeat()
+        self._tag = found[1] if found else None
+        self._beat()
+
+    def turn(self) -> float:
+        """Look at every open job once. Returns how many seconds to sleep. Raises ConflictError if another head took over.
+
+        An outage of Slurm ends the turn; reports then stay as they are.
+        """
+        if self.clock() - self._beat_at >= self.heartbeat_s:
+            self._beat()
+        names, cancelled = self.mailbox.open_jobs()
+        rows = self.slurm.jobs()
+        waiting = [row.name for each in rows.values() for row in each if row.state == "PENDING"]
+        for name in names:
+            try:
+                self._advance(name, rows.get(name, []), name in cancelled, waiting)
+            except DamagedError as error:
+                self.say(str(error))
+        return _BUSY_S if names else _IDLE_S
+
+    def _beat(self) -> None:
+        numbers = self.slurm.partition()
+        beat = Heartbeat(
+            holder=self.holder,
+            at=self.clock(),
+            host=socket.gethostname(),
+            nodes=numbers.nodes,
+            free=numbers.free,
+            waiting=numbers.waiting,
+        )
+        self._write_beat(beat)
+
+    def _write_beat(self, beat: Heartbeat) -> None:
+        try:
+            self._tag = self.mailbox.write_heartbeat(beat, self._tag)
+        except ChangedError:
+            raise ConflictError("another `gpuyard head` serves this queue now; this one has stopped and changed nothing") from None
+        self._beat_at = self.clock()
+
+    def _advance(self, name: str, rows: Sequence[JobRow], cancel: bool, waiting: Sequence[str]) -> None:
+        """Bring one job a step further and report it."""
+        ticket, found = self.mailbox.ticket(name), self.mailbox.report(name)
+        if ticket is None:
+            return
+        report, tag = found if found else (None, None)
+        if report is not None and report.state.ended:
+            self.mailbox.close(name)
+            return
+        following = self._next(name, ticket, report, rows, cancel, waiting)
+        if following != report:
+            tag = self.mailbox.write_report(name, following, tag)
+        if following.slurm_job is None and following.missing_since is None and not following.state.ended:
+            self._start(name, ticket, following, tag or "")
+        if following.state.ended:
+            self.say(f"{name}: {following.state}{f' ({following.reason})' if following.reason else ''}")
+            self.mailbox.close(name)
+
+    def _next(
+        self, name: str, ticket: Ticket, report: Report | None, rows: Sequence[JobRow], cancel: bool, waiting: Sequence[str]
+    ) -> Report:
+        """Return what to report now. It has no Slurm id if the job is to be submitted."""
+        if rows:
+            return self._listed(name, ticket, report, rows, cancel, waiting)
+        if report is None or report.slurm_job is None:
+            if cancel:
+                return Report(state=State.CANCELLED, ended_at=self.clock(), detail="cancelled before it started")
+            if report is not None and self._claimed(ticket):  # submitted by a head that died, and already forgotten by Slurm
+                return self._missing(ticket, report)
+            return Report(state=State.PENDING, detail="handed to Slurm")
+        return self._missing(ticket, report)
+
+    def _listed(
+        self, name: str, ticket: Ticket, report: Report | None, rows: Sequence[JobRow], cancel: bool, waiting: Sequence[str]
+    ) -> Report:
+        row, *twins = rows
+        for twin in twins:  # a second head submitted it too; `singleton` kept it waiting
+            if twin.ended_at is None or twin.state == "PENDING":
+                self.slurm.cancel(twin.id)
+        cut = report.cut if report else None
+        following = report_of(
+            row,
+            ticket,
+            ahead=waiting.index(name) if name in waiting else 0,
+            cut=cut,
+            exit_code=lambda: self.slurm.exit_code(row.id),
+            node_exit_codes=lambda: node_exit_codes(ticket.environment, ticket.nodes),
+            claimed=lambda: self._claimed(ticket),
+        )
+        if following.state.ended:
+            return following
+        late = following.started_at is not None and self.clock() - following.started_at > ticket.limit_s
+        if late and cut is None:
+            following = following.model_copy(update={"cut": Reason(ticket.limit_reason), "detail": "at its time limit; cancelling it"})
+        if cancel or following.cut is not None:
+            self.slurm.cancel(row.id)
+        return following
+
+    def _missing(self, ticket: Ticket, report: Report) -> Report:
+        """Return the report of a job that Slurm does not list. It ends only after Slurm has not listed it for a while."""
+        since = report.missing_since or self.clock()
+        if self.clock() - since < _FORGOTTEN_S:
+            return report.model_copy(update={"missing_since": since, "detail": "Slurm does not list the job"})
+        return forgotten(ticket, report, self.clock(), lambda: node_exit_codes(ticket.environment, ticket.nodes))
+
+    def _start(self, name: str, ticket: Ticket, report: Report, tag: str) -> None:
+        """Submit the job to Slurm and report its id. The report that the job is handed over was written before."""
+        self._beat()  # only the newest head submits
+        try:
+            job = self.slurm.submit(name, ticket, secrets.token_hex(32))
+        except RefusedError as error:
+            reason = refusal_reason(str(error))
+            end = {"state": State.FAILED, "reason": reason, "ended_at": self.clock(), "detail": f"Slurm refused the job: {error}"}
+            self.mailbox.write_report(name, report.model_copy(update=end), tag)
+            return
+        self.say(f"{name}: Slurm job {job}")
+        self.mailbox.write_report(name, report.model_copy(update={"slurm_job": job, "detail": "accepted by Slurm"}), tag)
+
+    def _claimed(self, ticket: Ticket) -> bool:
+        return count_starts(ticket.environment) > 0
+
+
+def serve(head: Head, sleep: Callable[[float], None]) -> None:
+    """Take over and turn for ever. An outage of Slurm or of the bucket is reported, and the head goes on."""
+    head.take_over()
+    while True:
+        try:
+            pause = head.turn()
+        except LostSightError as error:
+            head.say(str(error))
+            pause = _IDLE_S
+        sleep(pause)

@@ -22,7 +22,7 @@ from .errors import LostSightError, NotFoundError, UsageError
 from .lifecycle.handle import RunHandle, make_submission
 from .lifecycle.journal import Journal, RunRecord
 from .lifecycle.listing import RunFilter, list_statuses
-from .lifecycle.polling import wait_for
+from .lifecycle.polling import resumed, wait_for
 from .lifecycle.resubmit import Action, decide, stranger
 from .lifecycle.run_logs import attempt_lines, wait_for_nodes
 from .packaging import Package, pack
@@ -219,6 +219,12 @@ class Runner:
         stays UNKNOWN for five minutes, that status is returned, although the run may not have ended.
         """
         return wait_for(lambda: self._find(run), on_status, self._elapsed, self._sleep)
+
+    def advance(self, run: str) -> None:
+        """Do once what `wait` does repeatedly: enforce the run's limits, and start the next attempt if it has ended with a retry left."""
+        handle = self._find(run)
+        if handle.status(enforce=True).state.ended:
+            resumed(handle)
 
     def cancel(self, run: str, on_wait: Callable[[str], None] = lambda _: None) -> RunStatus:
         """Cancel a run. A run that has ended keeps its state, except that STOPPED becomes CANCELLED.

@@ -26,12 +26,15 @@ def command(
 ) -> None:
     """Give the jobs of a queue to Slurm until stopped. Run it where sbatch works, as the user of the jobs; it needs no open port."""
     import time
+    from json import loads
 
     from gpuyard.training_jobs.head.agent import Head, serve
     from gpuyard.training_jobs.head.slurm import SlurmCommands
     from gpuyard.training_jobs.head.target import queue_target, split_queue_url
     from gpuyard.training_jobs.mailbox import Mailbox
+    from gpuyard.training_jobs.runner import Runner
     from gpuyard.training_jobs.store import open_store
+    from gpuyard.training_jobs.target import parse_targets
 
     bucket, pool = split_queue_url(queue)
     folder = work_dir.expanduser().resolve()
@@ -39,7 +42,8 @@ def command(
     slurm = SlurmCommands(partition, folder, python, account, qos)
     slurm.check()
     mailbox = Mailbox(open_store(bucket), pool)
-    head = Head(mailbox, slurm)
-    mailbox.write_targets(queue_target(bucket, pool, partition, slurm.partition().nodes, gpus_per_node, accelerator))
+    targets = queue_target(bucket, pool, partition, slurm.partition().nodes, gpus_per_node, accelerator)
+    head = Head(mailbox, slurm, advance=Runner(parse_targets(loads(targets), queue)).advance)
+    mailbox.write_targets(targets)
     head.say(f"serving {queue}; submit with gpuyard submit JOB.yaml --targets {queue}/targets.json")
     serve(head, time.sleep)

@@ -30,14 +30,15 @@ def test_a_job_whose_machine_is_lost_resumes_and_its_log_is_complete(cluster: Cl
     target = make_target(tmp_path)
     runner = Runner({target.pool: target})
     job = trainer_job(STEPS, SAVED).model_copy(update={"secrets": {}, "retries": trainer_job(1, 1).retries.model_copy(update={"infra": 1})})
-    with head(cluster, tmp_path / "bucket", tmp_path) as errors:
+    with head(cluster, tmp_path / "bucket", tmp_path, runner.advance) as errors:
         run = runner.submit(job, None, key="nightly").status.run_id
         saved = tmp_path / "bucket/gpuyard/runs" / run / f"checkpoints/{SAVED}/commit-1.json"
         wait_for(saved.exists, lambda: "\n".join(line.text for line in runner.logs(run)), limit_s=120)
         cluster.run("scontrol", "update", "NodeName=gpus-1", "State=DOWN", "Reason=lost")
-        wait_for(lambda: runner.status(run).state is not State.RUNNING, limit_s=60)
+        wait_for(lambda: runner.status(run).attempt == 2, limit_s=60)  # nobody waits: the head starts the next attempt
         cluster.resume()
-        status = runner.wait(run)
+        wait_for(lambda: runner.status(run).state is State.SUCCEEDED, limit_s=120)
+        status = runner.status(run)
         lines = [line.text for line in runner.logs(run)]
     assert (status.state, status.attempt) == (State.SUCCEEDED, 2), "\n".join(lines)
     assert [(each.state, each.reason) for each in status.attempts] == [(State.STOPPED, Reason.INFRA), (State.SUCCEEDED, None)]

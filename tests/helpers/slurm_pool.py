@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,14 +35,15 @@ def commands(cluster: Cluster, folder: Path) -> SlurmCommands:
 
 
 @contextmanager
-def head(cluster: Cluster, bucket: Path, folder: Path, every_s: float = 0.1) -> Iterator[list[GpuyardError]]:
-    """Serve the queue of a run bucket in a thread. Yields the errors of its turns."""
-    served = Head(Mailbox(open_store(bucket.as_uri()), "dgx"), commands(cluster, folder), say=lambda _: None, heartbeat_s=0.5)
+def head(cluster: Cluster, bucket: Path, folder: Path, advance: Callable[[str], None] = lambda _: None) -> Iterator[list[GpuyardError]]:
+    """Serve the queue of a run bucket in a thread. Yields the errors of its turns. `advance`: Runner.advance; by default it does nothing."""
+    mailbox, slurm = Mailbox(open_store(bucket.as_uri()), "dgx"), commands(cluster, folder)
+    served = Head(mailbox, slurm, say=lambda _: None, heartbeat_s=0.5, advance=advance)
     served.take_over()
     stop, errors = threading.Event(), list[GpuyardError]()
 
     def turn() -> None:
-        while not stop.wait(every_s):
+        while not stop.wait(0.1):
             try:
                 served.turn()
             except GpuyardError as error:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..backends.node_results import count_starts, node_exit_codes
-from ..errors import ConflictError, LostSightError
+from ..errors import ConflictError, GpuyardError, LostSightError
 from ..mailbox import DamagedError, Heartbeat, Mailbox, Report, Ticket
 from ..state import Reason, State
 from ..store import ChangedError
@@ -35,9 +35,14 @@ class Head:
     mailbox: Mailbox
     slurm: Slurm
     clock: Callable[[], float] = time.time
+    advance: Callable[[str], None] = lambda _: None
+    """Enforces the limits of a run and starts its next attempt (`Runner.advance`), so that nobody needs to wait for it."""
     holder: str = field(default_factory=lambda: secrets.token_hex(8))
     say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True)
     heartbeat_s: float = 10.0
+    advance_s: float = 30.0
+    """Seconds between two calls of `advance` for a job that has not ended."""
+    _advanced_at: dict[str, float] = field(default_factory=dict)
     _tag: str | None = None
     _beat_at: float = 0.0
 
@@ -59,9 +64,10 @@ class Head:
         waiting = [row.name for each in rows.values() for row in each if row.state == "PENDING"]
         for name in names:
             try:
-                self._advance(name, rows.get(name, []), name in cancelled, waiting)
+                self._look_at(name, rows.get(name, []), name in cancelled, waiting)
             except DamagedError as error:
                 self.say(str(error))
+        self._advanced_at = {name: at for name, at in self._advanced_at.items() if name in names}
         return _BUSY_S if names else _IDLE_S
 
     def _beat(self) -> None:
@@ -83,14 +89,14 @@ class Head:
             raise ConflictError("another `gpuyard head` serves this queue now; this one has stopped and changed nothing") from None
         self._beat_at = self.clock()
 
-    def _advance(self, name: str, rows: Sequence[JobRow], cancel: bool, waiting: Sequence[str]) -> None:
+    def _look_at(self, name: str, rows: Sequence[JobRow], cancel: bool, waiting: Sequence[str]) -> None:
         """Bring one job a step further and report it."""
         ticket, found = self.mailbox.ticket(name), self.mailbox.report(name)
         if ticket is None:
             return
         report, tag = found if found else (None, None)
         if report is not None and report.state.ended:
-            self.mailbox.close(name)
+            self._close(name, ticket)
             return
         following = self._next(name, ticket, report, rows, cancel, waiting)
         if following != report:
@@ -99,7 +105,24 @@ class Head:
             self._start(name, ticket, following, tag or "")
         if following.state.ended:
             self.say(f"{name}: {following.state}{f' ({following.reason})' if following.reason else ''}")
-            self.mailbox.close(name)
+            self._close(name, ticket)
+        elif self.clock() - self._advanced_at.get(name, 0.0) >= self.advance_s:
+            self._advanced_at[name] = self.clock()
+            self._advance(ticket)
+
+    def _close(self, name: str, ticket: Ticket) -> None:
+        """Start the run's next attempt, then move the ticket away: a head that dies between them does both again."""
+        self._advance(ticket)
+        self.mailbox.close(name)
+
+    def _advance(self, ticket: Ticket) -> None:
+        """Advance a run. An error of this run alone is reported: the next `gpuyard wait` or submit shows it too."""
+        try:
+            self.advance(ticket.run_id)
+        except LostSightError:
+            raise
+        except GpuyardError as error:
+            self.say(f"run {ticket.run_id}: its next attempt cannot be started: {error}")
 
     def _next(
         self, name: str, ticket: Ticket, report: Report | None, rows: Sequence[JobRow], cancel: bool, waiting: Sequence[str]

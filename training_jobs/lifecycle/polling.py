@@ -11,7 +11,7 @@ from ..status import RunStatus
 from ..store import ChangedError
 from .handle import RunHandle
 
-__all__ = ["LOST_SIGHT_AFTER_S", "wait_for"]
+__all__ = ["LOST_SIGHT_AFTER_S", "resumed", "wait_for"]
 
 LOST_SIGHT_AFTER_S = 300.0
 """Seconds for which a wait continues while neither the record nor the service can be read."""
@@ -28,7 +28,7 @@ def wait_for(
             handle = find()
             status = handle.status(enforce=True)
             on_status(status)
-            if status.state.ended and not _resumed(handle):
+            if status.state.ended and not resumed(handle):
                 return status
             read_once, pause = True, min(pause * 1.5, handle.backend.poll_s * 5)
             lost: RunStatus | GpuyardError | None = None if status.state is not State.UNKNOWN else status
@@ -51,7 +51,7 @@ def _give_up(lost: RunStatus | GpuyardError) -> RunStatus:
     raise lost if isinstance(lost, LostSightError) else LostSightError(f"{lost}; the job may still run") from lost
 
 
-def _resumed(handle: RunHandle) -> bool:
+def resumed(handle: RunHandle) -> bool:
     """Start the next attempt of an ended run if a retry is left. Returns whether the run continues."""
     try:
         return handle.resume()

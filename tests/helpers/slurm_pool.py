@@ -36,7 +36,7 @@ def commands(cluster: Cluster, folder: Path) -> SlurmCommands:
 
 @contextmanager
 def head(cluster: Cluster, bucket: Path, folder: Path, advance: Callable[[str], None] = lambda _: None) -> Iterator[list[GpuyardError]]:
-    """Serve the queue of a run bucket in a thread. Yields the errors of its turns. `advance`: Runner.advance; by default it does nothing."""
+    """Serve the queue of a run bucket in a thread. Yields the errors of its turns. `advance`: Runner.advance, or nothing."""
     mailbox, slurm = Mailbox(open_store(bucket.as_uri()), "dgx"), commands(cluster, folder)
     served = Head(mailbox, slurm, say=lambda _: None, heartbeat_s=0.5, advance=advance)
     served.take_over()

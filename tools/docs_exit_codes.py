@@ -37,6 +37,7 @@ def page() -> str:
     """Return the page."""
     codes = [f"| {int(code)} | {meaning} |" for code, meaning in MEANING.items()]
     outcomes = [f"| {state} | any | `{int(exit_for(state, None))}` |" for state in _ENDED]
-    reasons = [reason for reason in Reason if reason is not Reason.PREEMPTED]  # a preempted run is STOPPED, never FAILED
+    other_state = {Reason.PREEMPTED, Reason.PRUNED}  # a preempted run is STOPPED, a pruned trial CANCELLED
+    reasons = [reason for reason in Reason if reason not in other_state]
     outcomes += [f"| {State.FAILED} | {reason} | `{int(exit_for(State.FAILED, reason))}` |" for reason in reasons]
     return _PAGE.format(codes="\n".join(codes), outcomes="\n".join(outcomes))

@@ -22,9 +22,11 @@ from .errors import LostSightError, NotFoundError, UsageError
 from .lifecycle.handle import RunHandle, make_submission
 from .lifecycle.journal import Journal, RunRecord
 from .lifecycle.listing import RunFilter, list_statuses
+from .lifecycle.node_documents import CurvePoint
 from .lifecycle.polling import resumed, wait_for
 from .lifecycle.resubmit import Action, decide, stranger
 from .lifecycle.run_logs import attempt_lines, wait_for_nodes
+from .lifecycle.status_builder import read_curve
 from .packaging import Package, pack
 from .run import Code, Run, paid_starts, run_id, time_limit
 from .spec import JobSpec
@@ -116,13 +118,15 @@ class Runner:
         retry: bool = False,
         again: bool = False,
         leave_out: Collection[Path] = (),
+        trial: Mapping[str, str] | None = None,
         on_wait: Callable[[str], None] = lambda _: None,
     ) -> Submitted:
         """Start a run, or adopt the existing run. The same input starts only one job, however often it is submitted.
 
         `key` (a request key, such as a date) identifies the run. Without a key, the spec and the code identify it. `retry` starts the
         next attempt of a run that failed. `again` starts a new run of the same spec and code. `leave_out`: files of `code_dir` that
-        are not sent, such as the job file. `on_wait` gets one line if the submit must wait for another process for more than 2 s.
+        are not sent, such as the job file. `trial`: the values of a sweep's parameters, for the record. `on_wait` gets one line if the
+        submit must wait for another process for more than 2 s.
         Raises UsageError for a job that the target cannot run, and ConflictError when `key` belongs to another job.
         """
         if again and key is not None:
@@ -132,7 +136,7 @@ class Runner:
             found = job.journal.find(job.run_id)
             with contextlib.suppress(ChangedError):  # another process changed the record: read it again
                 handle = self._handle(job.journal, *found) if found is not None else None
-                submitted = self._first_submit(job) if handle is None else self._resubmit(handle, job, retry=retry)
+                submitted = self._first_submit(job, trial) if handle is None else self._resubmit(handle, job, retry=retry)
                 if submitted is not None:
                     return replace(submitted, left_out=job.package.left_out)
         raise AssertionError("the last turn raises")
@@ -163,7 +167,7 @@ class Runner:
         starts = paid_starts(job.spec, job.target, limit_s, 0)
         return Run(job.run_id, 0, 1, job.spec, job.target, job.code, limit_s, reason, paid_starts=starts)
 
-    def _first_submit(self, job: _CheckedJob) -> Submitted | None:
+    def _first_submit(self, job: _CheckedJob, trial: Mapping[str, str] | None) -> Submitted | None:
         """Record a new run, then start it. Returns None when another submit recorded it first."""
         spec, target, now = job.spec, job.target, self._clock()
         backend = self._backend_for(target)
@@ -178,6 +182,7 @@ class Runner:
             pool=target.pool,
             request_key=job.key,
             created_at=now,
+            trial=None if trial is None else dict(trial),
             submissions=(first,),
         )
         job.store_code()
@@ -239,6 +244,24 @@ class Runner:
                     return handle.status()
             self._sleep(0.05)
         raise AssertionError("the last turn raises")
+
+    def prune(self, run: str) -> None:
+        """Cancel a running trial of a sweep that is worse than the others. The run ends as CANCELLED with the reason `pruned`."""
+        for _ in self._turns(run, lambda _: None):
+            with contextlib.suppress(ChangedError):  # another process changed the record
+                self._find(run).prune()
+                return
+
+    def curve(self, run: str, metric: str) -> list[CurvePoint]:
+        """Return the values of a metric that the run's newest attempt reported, as (step, value), ascending."""
+        handle = self._find(run)
+        return read_curve(handle.journal, handle.record, metric)
+
+    def trial(self, spec: JobSpec, key: str) -> dict[str, str] | None:
+        """Return the parameter values in the record of a sweep's trial; None if no trial has this request key."""
+        target = pick_target(self._targets, spec.pool, self._source)
+        found = Journal(target.run_bucket).find(run_id(spec, "", target.stack, target.pool, key))
+        return None if found is None else found[0].trial
 
     def spec(self, run: str) -> JobSpec:
         """Return the job of a run's newest submission."""

@@ -63,6 +63,7 @@ class Reason(StrEnum):
     TIMEOUT = "timeout"
     COST = "cost"
     FABRIC = "fabric"
+    PRUNED = "pruned"
     UNKNOWN = "unknown"
 
 

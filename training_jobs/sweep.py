@@ -17,7 +17,21 @@ from .errors import UsageError
 from .overrides import apply_settings, with_argument
 from .spec import JobSpec
 
-__all__ = ["Parameter", "Trial", "check_sweep", "grid_trials", "parse_parameter", "random_trials", "trial_job"]
+__all__ = [
+    "LEARNING",
+    "Parameter",
+    "Trial",
+    "check_sweep",
+    "combinations",
+    "corner_trials",
+    "grid_trials",
+    "parse_parameter",
+    "random_trials",
+    "trial_job",
+]
+
+LEARNING = ("tpe", "gp")
+"""Samplers that choose the values of a trial from the results of earlier trials (samplers.py)."""
 
 _RANGE = re.compile(r"(?P<low>[-+0-9.eE]+)\.\.(?P<high>[-+0-9.eE]+)(?P<log>:log)?")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
@@ -36,6 +50,14 @@ class Parameter:
     log: bool = False
     whole: bool = False
     """Whether both ends of the range are whole numbers; then so is every value."""
+
+    def text(self, value: float) -> str:
+        """Return a number of the range as the text in a job: with four digits, where that is precise enough."""
+        low, high = self.low, self.high
+        if self.whole:
+            return str(min(max(round(value), int(low)), int(high)))
+        short = float(f"{value:.4g}")
+        return f"{short:.4g}" if low <= short <= high and high - low > 1e-3 * max(abs(low), abs(high)) else repr(min(max(value, low), high))
 
 
 @dataclass(frozen=True)
@@ -76,9 +98,9 @@ def _range(name: str, found: re.Match[str]) -> Parameter | None:
     return Parameter(name, (), low, high, bool(found["log"]), whole)
 
 
-def check_sweep(key: str, parameters: Sequence[Parameter], *, trials: int | None) -> None:
-    """Check a sweep before any trial is submitted. `trials`: the number of random trials; None: a grid. Raises UsageError."""
-    problems = []
+def check_sweep(key: str, parameters: Sequence[Parameter], *, trials: int | None, sampler: str | None = None) -> None:
+    """Check a sweep before any trial is submitted. `trials`: the number of sampled trials; None: a grid. Raises UsageError."""
+    problems = _sampler_problems(parameters, trials, sampler)
     if not _NAME.fullmatch(key):
         problems.append(Problem("--key", "not a name for a sweep", repr(key), "a-z, 0-9 and -, at most 40 characters"))
     names = [parameter.name for parameter in parameters]
@@ -100,6 +122,33 @@ def check_sweep(key: str, parameters: Sequence[Parameter], *, trials: int | None
             problems.append(Problem("--param", "too many combinations", str(count), f"at most {_MOST}", "add --trials N for some of them"))
     if problems:
         raise UsageError("the sweep has no plan", problems)
+
+
+def _sampler_problems(parameters: Sequence[Parameter], trials: int | None, sampler: str | None) -> list[Problem]:
+    if sampler not in (None, "random", *LEARNING):
+        return [Problem("--sampler", "unknown sampler", sampler, ", ".join(("random", *LEARNING)))]
+    problems = []
+    if sampler is not None and trials is None:
+        problems.append(Problem("--trials", "required with --sampler", fix="add --trials N, the number of trials"))
+    if sampler in LEARNING:
+        for name in sorted({each.name for each in parameters} & {"name", "pool"}):
+            fix = f"use --set {name}=VALUE, or list its values without --sampler"
+            problems.append(Problem(f"--param {name}", f"a sampler that learns needs one {name} for all trials", fix=fix))
+    return problems
+
+
+def combinations(parameters: Sequence[Parameter]) -> int | None:
+    """Return the number of different trials; None if a range has any number of values."""
+    if any(not each.values and not each.whole for each in parameters):
+        return None
+    return math.prod(len(each.values) or int(each.high) - int(each.low) + 1 for each in parameters)
+
+
+def corner_trials(parameters: Sequence[Parameter]) -> list[Trial]:
+    """Return trials that together have each listed value and both ends of each range, to check them before the sweep starts."""
+    ends = {each.name: each.values or (each.text(each.low), each.text(each.high)) for each in parameters}
+    most = max(len(values) for values in ends.values())
+    return [Trial(number + 1, {name: values[number % len(values)] for name, values in ends.items()}) for number in range(most)]
 
 
 def grid_trials(parameters: Sequence[Parameter]) -> list[Trial]:
@@ -124,11 +173,7 @@ def _draw(parameter: Parameter, source: random.Random) -> str:
     if parameter.values:
         return source.choice(parameter.values)
     low, high = parameter.low, parameter.high
-    value = math.exp(source.uniform(math.log(low), math.log(high))) if parameter.log else source.uniform(low, high)
-    if parameter.whole:
-        return str(min(max(round(value), int(low)), int(high)))
-    short = float(f"{value:.4g}")
-    return f"{short:.4g}" if low <= short <= high and high - low > 1e-3 * max(abs(low), abs(high)) else repr(min(max(value, low), high))
+    return parameter.text(math.exp(source.uniform(math.log(low), math.log(high))) if parameter.log else source.uniform(low, high))
 
 
 def trial_job(job: PlainMapping, key: str, trial: Trial) -> PlainDict:

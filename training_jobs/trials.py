@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import functools
 import threading
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from ..plain_data import PlainDict
 from .code_files import job_code_folder
+from .errors import ConflictError
 from .overrides import apply_settings
-from .runner import Runner
-from .spec import JobSpec, load_job
+from .runner import Runner, Submitted
+from .spec import JobSpec, load_job, parse_job
+from .state import Reason, State
 from .status import RunStatus
 from .sweep import Trial, trial_job
 
-__all__ = ["Stop", "StoppedError", "TrialJob", "load_trials", "run_trials", "trial_key"]
+__all__ = ["PlannedTrials", "Stop", "StoppedError", "SweepFile", "TrialJob", "TrialSource", "read_sweep_file", "run_trials"]
+
+_OnStatus = Callable[[Trial, RunStatus], None]
 
 
 class StoppedError(Exception):
@@ -42,61 +46,102 @@ class Stop:
 
 @dataclass(frozen=True)
 class TrialJob:
-    """A trial with its validated job."""
+    """A trial with its validated job and request key. `chosen`: its values were chosen just now, so another process may choose others."""
 
     trial: Trial
     spec: JobSpec
+    key: str
+    chosen: bool = False
 
 
-def load_trials(path: str, changes: Sequence[tuple[str, str]], key: str, trials: Sequence[Trial]) -> tuple[list[TrialJob], Path | None]:
-    """Return the validated job of each trial of a job file, and its code folder. Raises UsageError before anything is submitted.
+class TrialSource(Protocol):
+    """The trials of a sweep. They are asked for in order, by several threads."""
 
-    `changes`: settings for all trials, as path and value. `key`: the sweep's name.
-    """
-    jobs: list[TrialJob] = []
-    base = Path()
-    for trial in trials:
-        spec, base = load_job(path, functools.partial(_changed, changes=changes, key=key, trial=trial))
-        jobs.append(TrialJob(trial, spec))
-    code = jobs[0].spec.code
-    return jobs, job_code_folder(base, code) if code is not None else None
+    @property
+    def count(self) -> int: ...  # noqa: D102
+
+    def job(self, number: int) -> TrialJob: ...  # noqa: D102
 
 
-def _changed(data: PlainDict, *, changes: Sequence[tuple[str, str]], key: str, trial: Trial) -> PlainDict:
-    return trial_job(apply_settings(data, changes), key, trial)
+@dataclass(frozen=True)
+class SweepFile:
+    """A job file with the settings for all trials, as read at the start of a sweep: later edits of the file change no trial."""
+
+    path: str
+    content: PlainDict
+    spec: JobSpec
+    code_dir: Path | None
+
+    def trial_spec(self, key: str, trial: Trial) -> JobSpec:
+        """Return the validated job of a trial. `key`: the sweep's name. Raises UsageError."""
+        return parse_job(trial_job(self.content, key, trial), self.path)
 
 
-def trial_key(key: str, trial: Trial) -> str:
-    """Return the request key of a trial: the same for the same values in the same sweep."""
-    return f"{key}/{trial.digest}"
+def read_sweep_file(path: str, changes: Sequence[tuple[str, str]]) -> SweepFile:
+    """Read a job file. `changes`: settings for all trials, as path and value. Raises UsageError."""
+    contents: list[PlainDict] = []
+
+    def changed(data: PlainDict) -> PlainDict:
+        contents.append(apply_settings(data, changes))
+        return contents[0]
+
+    spec, base = load_job(path, changed)
+    return SweepFile(path, contents[0], spec, job_code_folder(base, spec.code) if spec.code is not None else None)
+
+
+class PlannedTrials:
+    """Trials whose values are known from the start. Each has a request key made of its values. Raises UsageError for a wrong job."""
+
+    def __init__(self, file: SweepFile, key: str, trials: Sequence[Trial]) -> None:
+        self.jobs = [TrialJob(trial, file.trial_spec(key, trial), f"{key}/{trial.digest}") for trial in trials]
+
+    @property
+    def count(self) -> int:
+        """The number of trials."""
+        return len(self.jobs)
+
+    def job(self, number: int) -> TrialJob:
+        """Return the job of a trial. Numbers begin with 1."""
+        return self.jobs[number - 1]
 
 
 def run_trials(
     runner: Runner,
-    jobs: Sequence[TrialJob],
+    source: TrialSource,
     code_dir: Path | None,
     *,
-    key: str,
     at_once: int,
     stop: Stop,
     retry: bool = False,
     leave_out: Collection[Path] = (),
-    on_status: Callable[[Trial, RunStatus], None] = lambda *_: None,
-) -> list[RunStatus]:
+    on_status: _OnStatus = lambda *_: None,
+) -> list[tuple[TrialJob, RunStatus]]:
     """Submit the trials in order, at most `at_once` unfinished ones at a time, and wait for all. Return their last statuses.
 
-    A trial that was submitted before is adopted, and continues if it is STOPPED. `retry` starts failed trials again. `stop` is the one
-    whose `sleep` the runner has. On the first error, and on an interrupt, no more trials start, running ones continue without this
-    process, and the error is raised.
+    A trial that was submitted before is adopted, and continues if it is STOPPED. `retry` starts failed trials again, but no pruned ones.
+    `stop` is the one whose `sleep` the runner has. On the first error, and on an interrupt, no more trials start, running ones continue
+    without this process, and the error is raised.
     """
 
-    def one(job: TrialJob) -> RunStatus:
-        submitted = runner.submit(job.spec, code_dir, key=trial_key(key, job.trial), retry=retry, leave_out=leave_out)
+    def submit(job: TrialJob, *, again: bool = False) -> Submitted:
+        return runner.submit(job.spec, code_dir, key=job.key, retry=again, leave_out=leave_out, trial=job.trial.values)
+
+    def one(number: int) -> tuple[TrialJob, RunStatus]:
+        job = source.job(number)
+        try:
+            submitted = submit(job)
+        except ConflictError:
+            if not job.chosen:
+                raise
+            job = source.job(number)  # another process started this trial with other values
+            submitted = submit(job)
+        if retry and submitted.status.state in (State.FAILED, State.CANCELLED) and submitted.status.reason is not Reason.PRUNED:
+            submitted = submit(job, again=True)
         on_status(job.trial, submitted.status)
-        return runner.wait(submitted.status.run_id, lambda status: on_status(job.trial, status))
+        return job, runner.wait(submitted.status.run_id, lambda status: on_status(job.trial, status))
 
     with ThreadPoolExecutor(at_once) as pool:
-        futures: list[Future[RunStatus]] = [pool.submit(one, job) for job in jobs]
+        futures: list[Future[tuple[TrialJob, RunStatus]]] = [pool.submit(one, number + 1) for number in range(source.count)]
         try:
             wait(futures, return_when=FIRST_EXCEPTION)
             return [future.result() for future in futures if future.done()]

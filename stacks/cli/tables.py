@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from gpuyard.training_jobs.comparison import metric_of
+from gpuyard.training_jobs.state import Reason
 from gpuyard.training_jobs.status import RunStatus
 
 from .view import figures
 
-__all__ = ["comparison", "table"]
+__all__ = ["comparison", "shown_state", "table"]
 
 _BAR = 24  # characters of the longest bar
 
@@ -30,7 +31,7 @@ def comparison(runs: Sequence[tuple[Mapping[str, str], RunStatus]], metric: str,
     rows = [
         (
             *(given.get(name, "") for name in names),
-            str(status.state),
+            shown_state(status),
             "" if value is None else f"{value:.4g}",
             "" if value is None or not math.isfinite(value) or not largest else "#" * max(1, round(_BAR * abs(value) / largest)),
             status.run_id + (" *" if chosen is not None and status.run_id == chosen.run_id else ""),
@@ -39,6 +40,11 @@ def comparison(runs: Sequence[tuple[Mapping[str, str], RunStatus]], metric: str,
     ]
     told = f"best {metric} *: {chosen.run_id}" if chosen is not None else f"no run that succeeded has reported {metric}"
     return f"{_columns([(*names, 'STATE', metric, '', 'RUN'), *rows])}\n{told}"
+
+
+def shown_state(status: RunStatus) -> str:
+    """Return a run's state, and whether it is a pruned trial of a sweep."""
+    return f"{status.state} (pruned)" if status.reason is Reason.PRUNED else str(status.state)
 
 
 def table(runs: Sequence[RunStatus]) -> str:

@@ -1,4 +1,4 @@
-"""`gpuyard sweep` on a real local pool: six learning rates in one line, killed in the middle, continued, compared."""
+"""`gpuyard sweep` on a real local pool: killed in the middle, continued, compared; and with Optuna, where a bad trial is pruned."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ with open({log!r}, "a") as log:
     log.write(f"{{lr}}\\n")
 time.sleep(0.5)
 gpuyard_hook.report(1, steps=1, loss=(lr - 0.03) ** 2)
+time.sleep(60 if lr > 1 else 0)
 """
 
 
@@ -44,7 +45,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "GPUYARD_TARGETS": str(folder / "targets.json")}
+    env = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+        "GPUYARD_TARGETS": str(folder / "targets.json"),
+    }
     return subprocess.Popen([sys.executable, "-c", _MAIN, *arguments], cwd=folder, env=env, stdout=subprocess.PIPE, text=True)
 
 
@@ -76,3 +81,16 @@ def test_a_sweep_that_is_killed_continues_and_runs_no_trial_twice(folder: Path) 
     assert out.splitlines()[0].split() == ["lr", "STATE", "loss", "RUN"]
     assert (folder / "sweep.png").read_bytes().startswith(b"\x89PNG")
     assert len(Runner({"local": parse_target(target_document(folder))}).runs()) == 6
+
+
+def test_a_sampler_that_learns_and_a_pruner_share_the_journal(folder: Path) -> None:
+    pytest.importorskip("optuna")
+    values = ("--param", "lr=0.01,0.02,0.03,0.04,0.05,9", "--sampler", "tpe", "--trials", "6", "--prune-after", "1", "--at-once", "3")
+    first = start(folder, "sweep", "job.yaml", *values, "--json")
+    document = json.loads(first.communicate()[0])
+    ended = {trial["values"]["lr"]: (trial["status"]["state"], trial["status"]["reason"]) for trial in document["trials"]}
+    pruned = ended.pop("9")  # it sleeps for a minute, so it ends only because it is pruned
+    assert (first.returncode, pruned) == (0, ("CANCELLED", "pruned"))
+    assert ended == dict.fromkeys(("0.01", "0.02", "0.03", "0.04", "0.05"), ("SUCCEEDED", None))
+    [best] = [trial["values"]["lr"] for trial in document["trials"] if trial["status"]["run_id"] == document["best"]]
+    assert best == "0.03"

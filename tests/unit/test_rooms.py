@@ -112,6 +112,8 @@ TABLE = {
         | {"training_jobs.lifecycle", "training_jobs.backends.base", "training_jobs.backends.load_backend", "training_jobs.yard_data"}
     ),
     "training_jobs.yard_data": Row({*_NEUTRAL, *_STORED}),
+    "training_jobs.samplers": Row(_NEUTRAL | _JOBS, {"optuna"}),
+    "training_jobs.search": Row({"training_jobs.runner", "training_jobs.samplers", "training_jobs.trials", *_NEUTRAL, *_JOBS}),
     "training_jobs.trials": Row({"training_jobs.runner", *_NEUTRAL, *_JOBS}),
     "training_jobs.backends": Row(_NEUTRAL | _JOURNALED),
     "training_jobs.backends.local": Row(_backend().top | {"training_jobs.launch.output", "training_jobs.launch.descendants"}),

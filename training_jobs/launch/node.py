@@ -92,15 +92,16 @@ class NodeAttempt:
         return self._run_torchrun(command, env) if self._job["launcher"] == "torchrun" else self._run_plain(command, env)
 
     def _copy_last_report(self) -> None:
-        """Give rank 0 the last report of the previous attempt, so that it can count repeated steps."""
+        """Give rank 0 the last report of the previous attempt, so that it can count repeated steps. Continue that attempt's curves."""
         content = objects.read(f"{self._run_url}/output/attempt-{self._attempt - 1}/progress.json")
-        if self._placement.rank != 0 or not content:
+        if self._progress is None or not content:
             return
         with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):  # killed while it wrote
             progress = json.loads(content)
             if progress["step"] is not None:
                 report = {"step": progress["step"], "metrics": progress["metrics"], "at": None}
                 self._report_file.write_text(json.dumps(report), encoding="utf-8")
+            self._progress.restore_curves(progress["curves"])
 
     def _run_command(self, argv: list[str], env: dict[str, str], step: str, pass_fds: Sequence[int] = ()) -> None:
         process = NodeProcess(argv, env, self._cwd, keep_tail=True, pass_fds=pass_fds)

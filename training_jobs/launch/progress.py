@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from . import objects
+from .curves import Curves
 from .time_budget import HEARTBEAT_S
 
 __all__ = ["ProgressWriter", "utc_now", "write_document"]
@@ -34,8 +35,14 @@ class ProgressWriter:
         self._written: dict[str, Any] = {}
         self._current: dict[str, Any] = {
             "attempt": attempt, "phase": "setup", "restarts": 0, "step": None, "steps": None, "metrics": {}, "first_step": None,
-            "first_step_at": None,
+            "first_step_at": None, "curves": {},
         }  # fmt: skip
+        self._curves = Curves()
+
+    def restore_curves(self, document: object) -> None:
+        """Continue the curves of the previous attempt. `document`: `curves` of its progress.json."""
+        self._curves.restore(document)
+        self._current["curves"] = self._curves.as_document()
 
     def set_phase(self, name: str) -> None:
         """Set the phase and write it at once."""
@@ -58,6 +65,8 @@ class ProgressWriter:
         if report and at:
             metrics = dict(report["metrics"])
             self._current |= {"step": report["step"], "steps": metrics.pop("steps", None), "metrics": metrics}
+            self._curves.add(report["step"], metrics)
+            self._current["curves"] = self._curves.as_document()
             if self._current["first_step_at"] is None:
                 self._current |= {"first_step": report["step"], "first_step_at": _iso(at)}
         waiting = phase == "recovering" and int(report.get("restart") or 0) < restarts and self._current["first_step_at"] is not None

@@ -226,6 +226,12 @@ class RunHandle:
         elif self.record.last.service_id is not None and self.record.last.ended is None:
             self._cancel_job()
 
+    def prune(self) -> None:
+        """Cancel the running job of a sweep's trial. A run that waits or has ended stays as it is."""
+        if self.refresh().state is State.RUNNING and self.record.last.cut is None:
+            self.save(self.record.with_last(cut=Reason.PRUNED))
+            self._cancel_job()
+
     def _find_or_end(self) -> None:
         """Complete the record of a submit whose process died: add the job's id if the service has the job, else mark it cancelled."""
         self.save(self.record.with_last(written_at=self.clock()))

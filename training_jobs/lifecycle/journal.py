@@ -72,7 +72,7 @@ class Submission(_Model):
     submitter: str | None = Field(None, max_length=512, description="identity of the submitter, from its own credentials")
     nonce: str = Field("", description="random part of the job's name at the service; empty in records of gpuyard 0.1")
     service_id: str | None = Field(None, description="the service's id of the job; null = recorded, not yet submitted")
-    cut: Reason | None = Field(None, description="limit for which gpuyard cancels the job; written before the service is called")
+    cut: Reason | None = Field(None, description="reason for which gpuyard cancels the job; written before the service is called")
     ended: SubmissionEnd | None = None
 
 
@@ -86,6 +86,7 @@ class RunRecord(_Model):
     pool: str
     request_key: str | None
     created_at: _Time
+    trial: dict[str, str] | None = Field(None, description="values of the sweep's parameters; null = the run is no trial of a sweep")
     submissions: tuple[Submission, ...] = Field(min_length=1)
 
     @property

@@ -11,11 +11,12 @@ from .resubmit import retries_left
 
 __all__ = ["exceeded_limit", "explain_cut"]
 
-_CUTS = {  # limit for which gpuyard cancels a job -> the run's state, and the text for the user
+_CUTS = {  # reason for which gpuyard cancels a job -> the run's state, and the text for the user
     Reason.CAPACITY: (State.FAILED, "queue_timeout: no nodes became free in time"),
     Reason.PREEMPTED: (State.STOPPED, "preempted more often than retries.preempted allows"),
     Reason.TIMEOUT: (State.FAILED, "the time limit over all restarts was reached"),
     Reason.COST: (State.FAILED, "the cost limit over all restarts was reached"),
+    Reason.PRUNED: (State.CANCELLED, "pruned: worse than the median of the sweep's trials at the same step"),
 }
 
 

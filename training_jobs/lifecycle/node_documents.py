@@ -13,6 +13,7 @@ from ..errors import UsageError
 
 __all__ = [
     "Claim",
+    "CurvePoint",
     "NoDocuments",
     "NodeDocuments",
     "NodeResult",
@@ -80,6 +81,9 @@ def _unix(moment: object) -> float:
 
 
 _Time = Annotated[float, BeforeValidator(_unix)]
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+CurvePoint = tuple[_Finite, _Finite]
+"""Step and value of a metric."""
 
 
 class Claim(BaseModel):
@@ -98,6 +102,7 @@ class ProgressDocument(BaseModel):
     metrics: dict[str, object] = Field(default_factory=dict)
     first_step: int | None = None
     first_step_at: _Time | None = None
+    curves: dict[str, list[CurvePoint]] = Field(default_factory=dict)
 
 
 class NodeResult(BaseModel):

@@ -13,9 +13,19 @@ from ..state import Reason, State
 from ..status import SCHEMA, Attempt, Cost, FabricVerdict, Metrics, RunStatus, ServiceJob
 from ..target import JobTarget
 from .journal import RunRecord, Submission, SubmissionEnd
-from .node_documents import Claim, NodeDocuments, NodeResult, Preflight, ProgressDocument, ReadOnce, read_fitting, readable_claims
+from .node_documents import (
+    Claim,
+    CurvePoint,
+    NodeDocuments,
+    NodeResult,
+    Preflight,
+    ProgressDocument,
+    ReadOnce,
+    read_fitting,
+    readable_claims,
+)
 
-__all__ = ["build_status", "recorded_status"]
+__all__ = ["build_status", "read_curve", "recorded_status"]
 
 
 def build_status(journal: NodeDocuments, record: RunRecord, target: JobTarget, service: ServiceStatus, now: float) -> RunStatus:
@@ -137,6 +147,13 @@ def _output(attempt: int, name: str) -> str:
 
 def _progress(journal: NodeDocuments, record: RunRecord, attempt: int) -> ProgressDocument:
     return read_fitting(ProgressDocument, journal.document(record.run_id, _output(attempt, "progress.json")))
+
+
+def read_curve(journal: NodeDocuments, record: RunRecord, metric: str) -> list[CurvePoint]:
+    """Return the reported values of a metric by step, ascending, as the newest attempt wrote them. Empty if it reported none."""
+    first = record.last.attempt
+    newest = max(claimed_attempts(readable_claims(journal, record.run_id)[0], first), default=first)
+    return sorted(_progress(journal, record, newest).curves.get(metric, []))
 
 
 def _node_result(journal: NodeDocuments, record: RunRecord, attempt: int, rank: int) -> NodeResult:

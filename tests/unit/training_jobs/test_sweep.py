@@ -14,7 +14,7 @@ from gpuyard.stacks.cli.tables import comparison
 from gpuyard.training_jobs.comparison import best, metric_of, usual_metric, varying_options, varying_values
 from gpuyard.training_jobs.errors import UsageError
 from gpuyard.training_jobs.spec import JobSpec
-from gpuyard.training_jobs.state import State
+from gpuyard.training_jobs.state import Reason, State
 from gpuyard.training_jobs.status import Metrics, RunStatus
 from gpuyard.training_jobs.sweep import Parameter, Trial, check_sweep, grid_trials, parse_parameter, random_trials, trial_job
 
@@ -52,6 +52,22 @@ def test_a_parameter_without_different_values_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "trials", "sampler", "message"),
+    [
+        (["a=1,2"], 5, "cmaes", "--sampler: unknown sampler, got cmaes, allowed: random, tpe, gp"),
+        (["a=1,2"], None, "tpe", "--trials: required with --sampler; add --trials N, the number of trials"),
+        (["a=1,2"], None, "random", "--trials: required with --sampler"),
+        (["pool=a,b"], 5, "gp", "--param pool: a sampler that learns needs one pool for all trials; use --set pool=VALUE"),
+        (["name=a,b"], 5, "tpe", "--param name: a sampler that learns needs one name for all trials"),
+    ],
+)
+def test_a_sampler_without_a_plan_is_refused(given: list[str], trials: int | None, sampler: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        check_sweep("tune", [parse_parameter(each) for each in given], trials=trials, sampler=sampler)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("key", "given", "trials", "message"),
     [
         ("Tune", ["a=1"], None, "--key: not a name for a sweep, got 'Tune', allowed: a-z, 0-9 and -"),
@@ -82,7 +98,7 @@ def test_a_name_is_an_option_of_the_command_and_a_path_is_a_value_of_the_file() 
 
 def _run(run_id: str, state: State = State.SUCCEEDED, **metrics: Any) -> RunStatus:
     known = {name: metrics.pop(name) for name in ("loss", "val_loss") if name in metrics}
-    fields: dict[str, Any] = {"run_id": run_id, "state": state, "metrics": Metrics(**known, other=metrics)}
+    fields: dict[str, Any] = {"run_id": run_id, "state": state, "reason": None, "metrics": Metrics(**known, other=metrics)}
     return RunStatus.model_construct(**fields)
 
 
@@ -109,6 +125,11 @@ def test_a_diverged_run_is_shown_and_is_never_the_best() -> None:
     lines = comparison(runs, "loss", best([status for _, status in runs], "loss", "max")).splitlines()
     assert [line.split()[2] for line in lines[1:4]] == ["nan", "inf", "-2"]
     assert lines[-1] == "best loss *: c"
+
+
+def test_a_pruned_trial_is_shown_as_such() -> None:
+    pruned = _run("a", State.CANCELLED, loss=3.0).model_copy(update={"reason": Reason.PRUNED})
+    assert "CANCELLED (pruned)" in comparison([({"lr": "9"}, pruned)], "loss", None)
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,23 @@ import pytest
 from gpuyard.training_jobs.errors import UsageError
 from gpuyard.training_jobs.runner import Runner
 from gpuyard.training_jobs.spec import parse_job
+from gpuyard.training_jobs.state import State
 from gpuyard.training_jobs.sweep import Trial
-from gpuyard.training_jobs.trials import Stop, TrialJob, run_trials, trial_key
+from gpuyard.training_jobs.trials import Stop, TrialJob, run_trials
 
-JOBS = [TrialJob(Trial(number, {"lr": str(number)}), parse_job({"name": f"t{number}", "command": ["t.py"]})) for number in range(6)]
+JOBS = [
+    TrialJob(Trial(number, {"lr": str(number)}), parse_job({"name": f"t{number}", "command": ["t.py"]}), f"tune/{number}")
+    for number in range(6)
+]
+
+
+class Trials:
+    """Six trials."""
+
+    count = 6
+
+    def job(self, number: int) -> TrialJob:
+        return JOBS[number - 1]
 
 
 class Runs:
@@ -33,7 +46,7 @@ class Runs:
             self.most = max(self.most, self.at_once)
         if spec.name == self.fail:
             raise UsageError("no capacity for this one")
-        return SimpleNamespace(status=SimpleNamespace(run_id=spec.name))
+        return SimpleNamespace(status=SimpleNamespace(run_id=spec.name, state=State.PENDING))
 
     def wait(self, run: str, _: object) -> Any:
         self.stop.sleep(30 if self.fail else 0.02)
@@ -44,15 +57,14 @@ class Runs:
 
 def test_no_more_trials_run_at_once_than_wanted_and_each_has_its_own_key() -> None:
     runs = Runs(stop := Stop())
-    statuses = run_trials(cast(Runner, runs), JOBS, None, key="tune", at_once=2, stop=stop)
-    assert [str(status) for status in statuses] == [job.spec.name for job in JOBS]
+    ended = run_trials(cast(Runner, runs), Trials(), None, at_once=2, stop=stop)
+    assert [(job, str(status)) for job, status in ended] == [(job, job.spec.name) for job in JOBS]
     assert runs.most == 2
-    assert sorted(runs.keys) == sorted(trial_key("tune", job.trial) for job in JOBS)
-    assert len(set(runs.keys)) == 6
+    assert sorted(runs.keys) == sorted(job.key for job in JOBS)
 
 
 def test_an_error_of_one_trial_ends_the_waiting_for_the_others() -> None:
     runs = Runs(stop := Stop(), fail="t1")
     with pytest.raises(UsageError, match="no capacity"):
-        run_trials(cast(Runner, runs), JOBS, None, key="tune", at_once=2, stop=stop)
+        run_trials(cast(Runner, runs), Trials(), None, at_once=2, stop=stop)
     assert len(runs.keys) <= 3, "a trial started after the error"

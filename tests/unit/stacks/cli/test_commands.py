@@ -312,6 +312,7 @@ def test_a_sweep_and_a_comparison_refuse_what_they_cannot_do(folder: Path, cli: 
         (("sweep", job), "--param: required, allowed: NAME=A,B,C"),
         (("sweep", job, "--param", "lr=1,2", "--goal", "best"), "--goal: unknown goal, got best, allowed: min, max"),
         (("sweep", job, "--param", "nodes=1,x"), "nodes: wrong value, got 'x'"),
+        (("sweep", job, "--param", "a=1,2", "--sampler", "grid"), "--sampler: unknown sampler, got grid, allowed: random, tpe, gp"),
         (("compare",), "RUN: run ids or --label are required, not both"),
         (("compare", "x", "--label", "a=b"), "RUN: run ids or --label are required, not both"),
     ):
@@ -326,6 +327,13 @@ def test_a_sweep_and_a_comparison_refuse_what_they_cannot_do(folder: Path, cli: 
     assert document["schema"] == "gpuyard.sweep-plan/1"
     assert sorted((trial["values"]["lr"], trial["command"][-1]) for trial in document["trials"]) == [("1", "--lr=1"), ("2", "--lr=2")]
     assert {trial["request_key"].partition("/")[0] for trial in document["trials"]} == {"few"}
+    pytest.importorskip("optuna")
+    learning = ("--sampler", "tpe", "--trials", "5", "--dry-run")
+    wrong = cli("sweep", job, "--param", "nodes=0..4", *learning)
+    assert (wrong.returncode, "nodes: wrong value, got '0'" in wrong.stderr) == (2, True)
+    first = cli("sweep", job, "--param", "lr=0.1..0.5", *learning)
+    assert first.stdout.startswith("trial 1  lr=0.")
+    assert first.stderr == "the values of trials 2 to 5 depend on the results of earlier ones\n"
     assert cli("compare", "--label", "sweep=none").stdout.startswith("no run has this label")
     assert cli("list").stdout.startswith("no runs yet")
 

@@ -327,6 +327,12 @@ def test_a_sweep_and_a_comparison_refuse_what_they_cannot_do(folder: Path, cli: 
     assert document["schema"] == "gpuyard.sweep-plan/1"
     assert sorted((trial["values"]["lr"], trial["command"][-1]) for trial in document["trials"]) == [("1", "--lr=1"), ("2", "--lr=2")]
     assert {trial["request_key"].partition("/")[0] for trial in document["trials"]} == {"few"}
+    assert cli("compare", "--label", "sweep=none").stdout.startswith("no run has this label")
+    assert cli("list").stdout.startswith("no runs yet")
+
+
+def test_a_search_checks_both_ends_of_a_range_and_plans_its_first_trial(folder: Path, cli: Cli) -> None:
+    job = write_job(folder)
     pytest.importorskip("optuna")
     learning = ("--sampler", "tpe", "--trials", "5", "--dry-run")
     wrong = cli("sweep", job, "--param", "nodes=0..4", *learning)
@@ -334,8 +340,6 @@ def test_a_sweep_and_a_comparison_refuse_what_they_cannot_do(folder: Path, cli: 
     first = cli("sweep", job, "--param", "lr=0.1..0.5", *learning)
     assert first.stdout.startswith("trial 1  lr=0.")
     assert first.stderr == "the values of trials 2 to 5 depend on the results of earlier ones\n"
-    assert cli("compare", "--label", "sweep=none").stdout.startswith("no run has this label")
-    assert cli("list").stdout.startswith("no runs yet")
 
 
 def test_the_version_is_printed_without_loading_the_package() -> None:

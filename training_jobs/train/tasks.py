@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .chunked_loss import IGNORED
 from .classify import classification_metrics
 from .config import Config, ConfigError
 from .data import Dataset, ImageBatches, TokenWindows
 from .llama import Llama
-from .model import IGNORED, Gpt
+from .model import Gpt
 from .sampling import rank_slice
 from .speed import FlopsPerToken, conv_flops, gpt_flops
 from .vision import ResNet

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .chunked_loss import IGNORED
 from .config import Config
-from .model import IGNORED
 
 _STAGES = 3
 

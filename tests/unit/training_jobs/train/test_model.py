@@ -13,9 +13,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from gpuyard.training_jobs.train.chunked_loss import IGNORED, _chunk_rows, chunked_loss
 from gpuyard.training_jobs.train.config import Config, parse_config
 from gpuyard.training_jobs.train.data import load
-from gpuyard.training_jobs.train.model import IGNORED, Gpt, _chunk_rows, chunked_loss, initialise, padded_vocab
+from gpuyard.training_jobs.train.model import Gpt, initialise, padded_vocab
 from gpuyard.training_jobs.train.parallel import _materialise
 from gpuyard.training_jobs.train.presets import PRESETS
 from gpuyard.training_jobs.train.tasks import TASKS
@@ -23,7 +24,7 @@ from gpuyard.training_jobs.train.tasks import TASKS
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_the_chunked_loss_equals_the_plain_loss(monkeypatch: pytest.MonkeyPatch, smoothing: float) -> None:
-    monkeypatch.setattr("gpuyard.training_jobs.train.model._CHUNK_LOGITS", 256 * 7)  # 7 rows at a time
+    monkeypatch.setattr("gpuyard.training_jobs.train.chunked_loss._CHUNK_LOGITS", 256 * 7)  # 7 rows at a time
     torch.manual_seed(0)
     rows, weight = torch.randn(40, 16, requires_grad=True), torch.randn(256, 16, requires_grad=True)
     targets = torch.randint(0, 256, (40,))

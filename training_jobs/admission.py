@@ -6,6 +6,7 @@ import datetime
 import re
 
 from ..problems import Problem, did_you_mean
+from .data_entries import copied_names, data_urls
 from .errors import UsageError
 from .run import time_limit, yard_bucket
 from .spec import JobSpec
@@ -13,6 +14,7 @@ from .target import BatchTarget, JobTarget
 
 _UNEXPANDED = re.compile(r"\$\(|\$\{|\$[A-Za-z_]|\{\{|`|%\w+%|<no value>")  # of shells, CI systems, cmd.exe and Go templates
 _LONGEST_KEY = 256
+_COPIED_SCHEMES = ("yard", "s3", "gs", "abfs", "file")  # of data with `mount: copy`
 
 __all__ = ["check", "check_key"]
 
@@ -71,19 +73,22 @@ def _gpu_problems(gpus: str, target: JobTarget) -> list[Problem]:
 
 
 def _name_problems(spec: JobSpec, target: JobTarget) -> list[Problem]:
-    problems = []
+    problems, copied = [], copied_names(spec.data)
     for variable, logical in spec.secrets.items():
         if logical not in target.secrets:
             secrets = ", ".join(sorted(target.secrets)) or "none; add it to the stack's secrets"
             fix = did_you_mean(logical, target.secrets)
             problems.append(Problem(f"secrets.{variable}", "not a secret of the stack (value not shown)", allowed=secrets, fix=fix))
-    for name, url in spec.data.items():
+    for name, url in data_urls(spec.data).items():
         bucket = yard_bucket(url)
         if bucket is not None and bucket not in target.buckets:
             fix = did_you_mean(bucket, target.buckets)
             problems.append(Problem(f"data.{name}", "no such bucket in the stack", bucket, ", ".join(sorted(target.buckets)), fix))
         elif "://" not in url:
             problems.append(Problem(f"data.{name}", "not a URL", url, "yard://<bucket>/<path>, s3://, gs://, abfs://, file://"))
+        elif name in copied and url.partition("://")[0] not in _COPIED_SCHEMES:
+            fix = f"write {name}: URL, and let the script read GPUYARD_DATA_{name.upper()}"
+            problems.append(Problem(f"data.{name}", "no node can copy it", url, ", ".join(f"{each}://" for each in _COPIED_SCHEMES), fix))
     return problems
 
 

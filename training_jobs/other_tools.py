@@ -25,7 +25,7 @@ KEYS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "workdir": ("SkyPilot", "code: FOLDER"),
         "run": ("SkyPilot", "command: [train.py, ...]"),
         "envs": ("SkyPilot", "env: {NAME: value}"),
-        "file_mounts": ("SkyPilot", "data: {name: URL}; code: FOLDER sends files of this machine"),
+        "file_mounts": ("SkyPilot", "data: {name: {url: URL, mount: copy}}; code: FOLDER sends files of this machine"),
         "volumes": ("SkyPilot", "data: {name: URL}"),
         "accelerators": ("SkyPilot", "gpus: H100:8"),
         "commands": ("dstack", "command: [train.py, ...]"),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from ..plain_data import PlainDict, PlainMapping
 from ..problems import Problem
+from .data_entries import copied_names, data_urls
 from .errors import UsageError
 from .run_layout import record_url, run_url
 from .spec import JobSpec, Retries
@@ -144,6 +145,7 @@ def resolve_url(url: str, target: JobTarget) -> str:
 
 def resolved_job(spec: JobSpec, target: JobTarget) -> PlainDict:
     """Return the job document that launch reads: every name resolved, secrets as references."""
+    copied = copied_names(spec.data)
     return {
         "name": spec.name,
         "command": spec.command,
@@ -153,11 +155,12 @@ def resolved_job(spec: JobSpec, target: JobTarget) -> PlainDict:
         "nproc_per_node": spec.nproc_per_node or target.slots,
         "env": spec.env,
         "secrets": {variable: target.secrets[logical] for variable, logical in spec.secrets.items()},
-        "data": {name: resolve_url(url, target) for name, url in spec.data.items()},
+        "data": {name: resolve_url(url, target) for name, url in data_urls(spec.data).items()},
         "checkpoint": {"every_s": spec.checkpoint.every, "keep": spec.checkpoint.keep},
         "max_restarts": spec.max_restarts,
         "preflight": spec.preflight,
         "fabric": target.fabric.model_dump(mode="json") if target.fabric else None,
+        **({"copied_data": copied} if copied else {}),
     }
 
 

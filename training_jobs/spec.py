@@ -25,6 +25,7 @@ from pydantic import (
 
 from ..plain_data import PlainDict, PlainMapping
 from ..problems import Problem, did_you_mean, problems_from
+from .data_entries import DataEntry, data_urls
 from .durations import Duration
 from .errors import UsageError
 from .launch.variables import NAMES, data_variable, used_variables
@@ -100,8 +101,9 @@ class JobSpec(_Model):
     command: list[_Text] = Field(min_length=1, description="argv that follows `torchrun`, e.g. [train.py, --lr, 3e-4]")
     env: dict[EnvName, _EnvValue] = Field(default_factory=dict, description="environment variables; secrets go under secrets:")
     secrets: dict[EnvName, str] = Field(default_factory=dict, description="{VARIABLE: logical name of a secret in the stack}")
-    data: dict[EnvName, str] = Field(
-        default_factory=dict, description="{name: URL}, also yard://<bucket>/<path>; the job reads GPUYARD_DATA_<NAME>"
+    data: dict[EnvName, DataEntry] = Field(
+        default_factory=dict,
+        description="{name: URL}, also yard://<bucket>/<path>, or {name: {url: URL, mount: copy}}; the job reads GPUYARD_DATA_<NAME>",
     )
     checkpoint: Checkpoint = Field(Checkpoint(), description="time between saves, and number of checkpoints to keep: {every, keep}")
     max_restarts: int = Field(0, ge=0, le=100, description="torchrun's restarts of all workers inside one attempt")
@@ -155,14 +157,14 @@ class JobSpec(_Model):
 
     @field_validator("command", "setup", "data", "labels", "secrets")
     @classmethod
-    def _arguments_hold_no_secrets(
-        cls, given: list[str] | dict[str, str] | None, info: ValidationInfo
-    ) -> list[str] | dict[str, str] | None:
+    def _arguments_hold_no_secrets(cls, given: list[str] | dict[str, Any] | None, info: ValidationInfo) -> object:
         if info.context == RECORDED:
             return given
         if isinstance(given, dict):
             label = info.field_name == "labels"
-            names = [name for name, value in given.items() if (looks_secret(name, value) if label else arguments_hold_secret([value]))]
+            names = [
+                name for name, value in data_urls(given).items() if (looks_secret(name, value) if label else arguments_hold_secret([value]))
+            ]
             place = ", ".join(f"{info.field_name}.{name}" for name in sorted(names))
         else:
             place = "an argument" if arguments_hold_secret(given or []) else ""
@@ -175,7 +177,7 @@ class JobSpec(_Model):
 
     @field_validator("data")
     @classmethod
-    def _data_names_differ(cls, data: dict[str, str]) -> dict[str, str]:
+    def _data_names_differ(cls, data: dict[str, DataEntry]) -> dict[str, DataEntry]:
         by_variable = defaultdict[str, list[str]](list)
         for name in data:
             by_variable[data_variable(name)].append(name)
@@ -188,7 +190,8 @@ class JobSpec(_Model):
     @classmethod
     def _values_are_usable(cls, value: Any, info: ValidationInfo) -> Any:
         name = info.field_name or ""
-        if info.context != RECORDED and (problem := unusable(name, value) or out_of_bounds(name, value)):
+        plain = data_urls(value) if name == "data" else value
+        if info.context != RECORDED and (problem := unusable(name, plain) or out_of_bounds(name, value)):
             raise ValueError(problem)
         return value
 

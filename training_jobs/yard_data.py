@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..problems import Problem, did_you_mean
+from .data_entries import data_urls
 from .errors import AuthError, UsageError
 from .run import yard_bucket
 from .spec import JobSpec
@@ -50,7 +51,7 @@ def check_data(spec: JobSpec, target: JobTarget) -> None:
     """
     problems = [
         Problem(f"data.{name}", "nothing is there", url, fix=f"gpuyard upload PATH {url}, or correct the path")
-        for name, url in spec.data.items()
+        for name, url in data_urls(spec.data).items()
         if (bucket := yard_bucket(url)) is not None
         and not _is_there(target.buckets[bucket], url.removeprefix(f"yard://{bucket}").strip("/"))
     ]

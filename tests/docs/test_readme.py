@@ -126,7 +126,7 @@ def test_the_page_about_jobs_names_only_existing_variables_and_calls(tmp_path: P
         "secrets": {},
         "fabric": None,
     }
-    variables = worker_environment(where, job, 1, "file:///r", tmp_path / "stop", tmp_path / "report") | dict.fromkeys(
+    variables = worker_environment(where, job, 1, "file:///r", tmp_path / "stop", tmp_path / "report", tmp_path / "data") | dict.fromkeys(
         ("GPUYARD_RUN_ID", "GPUYARD_RETURN_S", "GPUYARD_CHANNEL_SECRET"), ""
     )  # launch takes these from the service
     named = {name for name in re.findall(r"`(GPUYARD_[A-Z_]+)`", page) if not name.endswith("_")}

@@ -126,19 +126,26 @@ def test_setup_secrets_and_the_environment(tmp_path: Path) -> None:
     secret.chmod(0o600)
     script = """
 import os, gpuyard_hook
-assert gpuyard_hook.__name__ == "gpuyard.training_jobs.launch.hook" and os.path.exists("made-by-setup")
+assert gpuyard_hook.__name__ == "gpuyard.training_jobs.launch.hook"
 gpuyard_hook.report(3, steps=9, loss=1.5)
 names = ("TOKEN", "COLOUR", "GPUYARD_ATTEMPT", "GPUYARD_DATA_BIG_TEXT", "GPUYARD_CHECKPOINT_KEEP")
 print("sees", *(os.environ[name] for name in names))
+tokens = os.environ["GPUYARD_DATA_TOKENS"]
+print("copied", open(tokens + "/a.txt").read(), open("by-setup").read(), tokens.startswith(os.environ["GPUYARD_WORKDIR"]))
 """
+    (tmp_path / "tokens").mkdir()
+    (tmp_path / "tokens/a.txt").write_text("once")
     job = {
-        "launcher": "none", "command": [sys.executable, "see.py"], "setup": ["touch", "made-by-setup"],
-        "secrets": {"TOKEN": f"file:{secret}"}, "env": {"COLOUR": "red", "GPUYARD_ATTEMPT": "99"}, "data": {"big-text": "file:///d"},
+        "launcher": "none", "command": [sys.executable, "see.py"], "setup": ["cp", "${GPUYARD_DATA_TOKENS}/a.txt", "by-setup"],
+        "secrets": {"TOKEN": f"file:{secret}"}, "env": {"COLOUR": "red", "GPUYARD_ATTEMPT": "99"},
+        "data": {"big-text": "file:///d", "tokens": (tmp_path / "tokens").as_uri()}, "copied_data": ["tokens"],
     }  # fmt: skip
     run = NodeProcesses(tmp_path / "run", job, {"see.py": script})
     run.folder.mkdir()
     assert finish(run.submit()) == [0, 0], run.log(0)
     assert "sees s3cret red 1 file:///d 3" in run.log(1)
+    assert "copied once once True" in run.log(1)
+    assert not list(run.folder.glob("*/.state/data")), "a copy was left on the node's disk"
     progress = run.output(1, "progress.json")
     assert (progress["phase"], progress["step"], progress["steps"], progress["metrics"]) == ("ended", 3, 9, {"loss": 1.5})
     assert not [path for path in run.folder.rglob("*") if path.is_file() and b"s3cret" in path.read_bytes() and path.suffix != ".log"]

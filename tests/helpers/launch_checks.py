@@ -18,7 +18,9 @@ import pytest
 
 from gpuyard.training_jobs.launch import objects, secrets
 from gpuyard.training_jobs.launch.__main__ import claim_attempt
+from gpuyard.training_jobs.launch.data_copy import copied_path, copy_data
 from gpuyard.training_jobs.launch.node_exit import NodeExitError
+from gpuyard.training_jobs.store import Store
 
 _BOOTSTRAP = Path(__file__).resolve().parents[2] / "training_jobs/launch/bootstrap.py"
 
@@ -86,3 +88,26 @@ def refusal_of_wrong_names(wrong: Mapping[str, str], good: str, secret: str) -> 
     assert "secrets.GOOD" not in message
     assert secret not in message
     return message
+
+
+def check_data_copy(store: Store, url: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Fail unless a node copies data as `gpuyard upload` sent it, and refuses a copy with another digest. `url`: the bucket's URL."""
+    part = folder / "part"
+    for name in ("tokens/train/0.bin", "tokens/train/1.bin", "tokens/index.json", "tokens-v2/0.bin", "one file.txt"):
+        part.write_bytes(name.encode() * 1000)
+        store.send(f"data/{name}", part, hashlib.sha256(part.read_bytes()).hexdigest())
+    entries = {"tokens": f"{url}/data/tokens/", "one": f"{url}/data/one file.txt"}
+    copy_data(entries, folder / "copies")
+    copied = {path.relative_to(folder / "copies").as_posix(): path for path in (folder / "copies").rglob("*") if path.is_file()}
+    parts = ("train/0.bin", "train/1.bin", "index.json")
+    assert copied.keys() == {*(f"GPUYARD_DATA_TOKENS/tokens/{name}" for name in parts), "GPUYARD_DATA_ONE/one file.txt"}
+    assert copied["GPUYARD_DATA_TOKENS/tokens/train/1.bin"].read_bytes() == b"tokens/train/1.bin" * 1000
+    assert copied_path(folder / "copies", "one", entries["one"]).read_bytes() == b"one file.txt" * 1000
+    assert "gpuyard: data.tokens: copied 3 file(s), 0.1 MB" in (out := capsys.readouterr().out)
+    assert "3 of them checked by digest, 0 by size" in out
+    with pytest.raises(NodeExitError, match=r"data\.a: nothing is there, got .*/data/none; correct the URL") as missing:
+        copy_data({"a": f"{url}/data/none"}, folder / "copies")
+    store.send("data/torn", part, "0" * 64)
+    with pytest.raises(NodeExitError, match=r"data/torn: the copy differs from the object, got 12000 bytes, .* sha256 0000") as torn:
+        copy_data({"a": f"{url}/data/torn"}, folder / "copies")
+    assert (missing.value.code, torn.value.code) == (64, 74)

@@ -41,6 +41,7 @@ _JOBS = {
         "status",
         "errors",
         "code_files",
+        "data_entries",
         "durations",
         "value_bounds",
         "ignore_patterns",

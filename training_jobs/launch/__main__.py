@@ -9,6 +9,7 @@ import contextlib
 import json
 import math
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -73,6 +74,8 @@ def _run_node() -> int:
     except OSError as error:
         print(f"gpuyard: cannot read or write the run's storage: {error}", file=sys.stderr, flush=True)
         return IO_ERROR
+    finally:
+        shutil.rmtree(state / "data", ignore_errors=True)  # copies of data: a local pool keeps the folders of its jobs
 
 
 def _run_attempts(placement: NodePlacement, work: Path, stop_request: StopRequest, notice_s: float) -> int:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from . import secrets
+from .data_copy import copied_path
 from .gib import gib_settings
 from .run_record import Job
 from .topology import NodePlacement
@@ -19,9 +20,13 @@ _NODE_COUNTS = {"MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "WORLD_SIZE", "RANK",
 
 
 def worker_environment(
-    placement: NodePlacement, job: Job, attempt: int, run_url: str, stop_file: Path, report_file: Path
+    placement: NodePlacement, job: Job, attempt: int, run_url: str, stop_file: Path, report_file: Path, data_folder: Path
 ) -> dict[str, str]:
-    """Merge this process's environment, the job's `env` and secrets, and gpuyard's own variables. The last override the others."""
+    """Merge this process's environment, the job's `env` and secrets, and gpuyard's own variables. The last override the others.
+
+    `data_folder`: where this node copies the entries of `data` with `mount: copy`.
+    """
+    copied = {name: str(copied_path(data_folder, name, job["data"][name])) for name in job.get("copied_data", [])}
     inherited = {**{name: value for name, value in os.environ.items() if name not in _NODE_COUNTS}, **job["env"]}
     own = {
         "PYTHONPATH": os.pathsep.join(filter(None, [str(_IMPORT_ROOT), inherited.get("PYTHONPATH")])),
@@ -35,7 +40,7 @@ def worker_environment(
         "GPUYARD_CHECKPOINT_KEEP": str(job["checkpoint"]["keep"]),
         "GPUYARD_STOP_FILE": str(stop_file),
         "GPUYARD_REPORT_FILE": str(report_file),
-        **{data_variable(name): url for name, url in job["data"].items()},
+        **{data_variable(name): url for name, url in {**job["data"], **copied}.items()},
     }
     fabric = job["fabric"]
     defaults = {"PYTHONUNBUFFERED": "1", **gib_settings(fabric["transport"] if fabric else None)}

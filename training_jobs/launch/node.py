@@ -75,7 +75,10 @@ class NodeAttempt:
         self._set_phase("setup")
         self._copy_last_report()
         stop_file = self._stop_request.stop_file
-        env = worker_environment(self._placement, self._job, self._attempt, self._run_url, stop_file, self._report_file)
+        env = worker_environment(
+            self._placement, self._job, self._attempt, self._run_url, stop_file, self._report_file, self._state / "data"
+        )
+        self._copy_data(env)
         setup, setup_done = self._job["setup"], self._state / "set-up"
         if setup and not setup_done.exists():  # once per node, also when it runs several attempts
             self._run_command(expand(setup, env), env, "setup")
@@ -90,6 +93,17 @@ class NodeAttempt:
             return AgentState("ended", 0, time.time(), DONE)
         command = expand(self._job["command"], env)
         return self._run_torchrun(command, env) if self._job["launcher"] == "torchrun" else self._run_plain(command, env)
+
+    def _copy_data(self, env: dict[str, str]) -> None:
+        """Copy the entries of `data` with `mount: copy`: once per node, also when it runs several attempts."""
+        names, done = self._job.get("copied_data", []), self._state / "data-copied"
+        if not names or done.exists():
+            return
+        plan = self._state / "data.json"
+        entries = {name: self._job["data"][name] for name in names}
+        plan.write_text(json.dumps({"folder": str(self._state / "data"), "entries": entries}), encoding="utf-8")
+        self._run_command([*_launch_program("data_copy"), str(plan)], env, "the copy of data")
+        done.touch()
 
     def _copy_last_report(self) -> None:
         """Give rank 0 the last report of the previous attempt, so that it can count repeated steps. Continue that attempt's curves."""

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 from .node_exit import NodeExitError
 from .storage import RetryingFilesystem, StorageUnreachableError, translated_errors
 
-__all__ = ["create", "download", "is_local", "list_names", "read", "remove", "upload", "write"]
+__all__ = ["create", "download", "is_local", "list_names", "local_path", "read", "remote", "remove", "upload", "write"]
 
 _TRIES = 8  # tries of a conditional put that conflicts with another writer's
 
@@ -31,8 +31,8 @@ def read(url: str) -> bytes | None:
     """Return an object's content; None if it does not exist."""
     try:
         if is_local(url):
-            return _path(url).read_bytes()
-        with _remote(url) as (fs, path):
+            return local_path(url).read_bytes()
+        with remote(url) as (fs, path):
             return bytes(RetryingFilesystem(fs).cat_file(path))
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -41,20 +41,20 @@ def read(url: str) -> bytes | None:
 def write(url: str, data: bytes) -> None:
     """Write an object atomically: readers see the old or the new content."""
     if not is_local(url):
-        with _remote(url) as (fs, path):
+        with remote(url) as (fs, path):
             fs.pipe_file(path, data)
         return
-    with _temporary_file(_path(url), data) as written:
-        os.replace(written, _path(url))
+    with _temporary_file(local_path(url), data) as written:
+        os.replace(written, local_path(url))
 
 
 def create(url: str, data: bytes) -> bool:
     """Create an object. If it exists, change nothing and return False."""
     if not is_local(url):
         return _create_remote(url, data)
-    with _temporary_file(_path(url), data) as written:
+    with _temporary_file(local_path(url), data) as written:
         try:
-            os.link(written, _path(url))
+            os.link(written, local_path(url))
         except FileExistsError:
             return False
     return True
@@ -64,8 +64,8 @@ def list_names(url: str) -> list[str]:
     """List the names directly in a folder, sorted; empty if the folder does not exist."""
     try:
         if is_local(url):
-            return sorted(os.listdir(_path(url)))
-        with _remote(url) as (fs, path):
+            return sorted(os.listdir(local_path(url)))
+        with remote(url) as (fs, path):
             entries = RetryingFilesystem(fs).ls(path, detail=False)
         return sorted(str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in entries)
     except (FileNotFoundError, NotADirectoryError):
@@ -75,20 +75,20 @@ def list_names(url: str) -> list[str]:
 def upload(url: str, path: Path) -> None:
     """Upload a file as an object without reading it into memory. A file:// object appears complete or not at all."""
     if not is_local(url):
-        with _remote(url) as (fs, target):
+        with remote(url) as (fs, target):
             RetryingFilesystem(fs).put_file(str(path), target)
         return
-    with _temporary_file(_path(url), b"") as written:
+    with _temporary_file(local_path(url), b"") as written:
         shutil.copyfile(path, written)
-        os.replace(written, _path(url))
+        os.replace(written, local_path(url))
 
 
 def download(url: str, path: Path) -> None:
     """Download an object to a file. Raises FileNotFoundError if the object does not exist."""
     if is_local(url):
-        shutil.copyfile(_path(url), path)
+        shutil.copyfile(local_path(url), path)
         return
-    with _remote(url) as (fs, source):
+    with remote(url) as (fs, source):
         RetryingFilesystem(fs).get_file(source, str(path))
 
 
@@ -96,13 +96,14 @@ def remove(url: str) -> None:
     """Remove an object if it exists."""
     with contextlib.suppress(FileNotFoundError):
         if is_local(url):
-            _path(url).unlink()
+            local_path(url).unlink()
         else:
-            with _remote(url) as (fs, path):
+            with remote(url) as (fs, path):
                 fs.rm_file(path)
 
 
-def _path(url: str) -> Path:
+def local_path(url: str) -> Path:
+    """Return the path that a file:// URL names."""
     return Path(unquote(urlsplit(url).path))
 
 
@@ -112,7 +113,7 @@ def _create_remote(url: str, data: bytes) -> bool:
     If the answer to a successful put is lost, the client retries and finds its own object. Then the result is False although the object
     was created. For a claim of an attempt, one number stays unused.
     """
-    with _remote(url) as (fs, path):
+    with remote(url) as (fs, path):
         _require_conditional_put(fs, url)
         for attempt in range(_TRIES):
             try:
@@ -149,7 +150,7 @@ def _require_conditional_put(fs: Any, url: str) -> None:
 
 
 @contextlib.contextmanager
-def _remote(url: str) -> Iterator[tuple[Any, str]]:
+def remote(url: str) -> Iterator[tuple[Any, str]]:
     """Yield the file system of a URL and the path in it. The client's errors become OSErrors."""
     try:
         import fsspec

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from . import objects
 from .hook import BAD_CONFIG
@@ -43,6 +43,7 @@ class Job(TypedDict):
     max_restarts: int
     preflight: str
     fabric: FabricFloor | None
+    copied_data: NotRequired[list[str]]  # names in `data` with `mount: copy`
 
 
 class SubmissionRecord(TypedDict):

@@ -145,6 +145,38 @@ def test_urls_and_secrets_are_resolved_to_references(tmp_path: Path) -> None:
     assert resolved["data"] == {"t": f"file://{tmp_path}/bucket/a/b", "u": "s3://x/y"}
     assert resolved["nproc_per_node"] == 2
     assert resolve_url("yard://runs", pool) == f"file://{tmp_path}/bucket"
+    assert "copied_data" not in resolved
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"mount": "copy"}, "data.t.url: required key is missing; URL of a folder or an object"),
+        ({"url": "s3://b/x"}, "data.t.mount: required key is missing; `copy`: each node copies the data to its disk once"),
+        ({"url": "s3://b/x", "mount": "fuse"}, "data.t.mount: wrong value, got 'fuse', allowed: 'copy'"),
+        ({"url": "s3://b/x", "mount": "copy", "to": "/d"}, "data.t.to: unknown key, allowed: mount, url; remove it"),
+        ({"url": "s3://b/x\0", "mount": "copy"}, "data: contains a NUL character"),
+        (
+            {"url": "s3://b/ghp_0123456789abcdefghij0123456789abcdef", "mount": "copy"},
+            "data: data.t contains a text that looks like a secret",
+        ),
+        ({"url": "yard://rnus/x", "mount": "copy"}, "data.t: no such bucket in the stack, got rnus, allowed: runs; did you mean 'runs'?"),
+        ({"url": "folder/x", "mount": "copy"}, "data.t: not a URL, got folder/x"),
+        ({"url": "https://x/y.tar", "mount": "copy"}, "data.t: no node can copy it, got https://x/y.tar, allowed: yard://, s3://"),
+        (["s3://b/x"], "data.t: wrong value, got ['s3://b/x'], allowed: a valid string; {name: URL}"),
+    ],
+)
+def test_an_entry_of_data_that_cannot_be_copied_is_refused(entry: object, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        check(job(data={"t": entry}), target(), NOW)
+    assert message in str(caught.value)
+
+
+def test_copied_data_is_resolved_like_any_other_and_named_for_the_nodes(tmp_path: Path) -> None:
+    entries = {"t": {"url": "yard://runs/a", "mount": "copy"}, "u": "s3://x/y"}
+    resolved = resolved_job(job(data=entries), make_target(tmp_path))
+    assert (resolved["data"], resolved["copied_data"]) == ({"t": f"file://{tmp_path}/bucket/a", "u": "s3://x/y"}, ["t"])
+    assert run_id(job(data=entries), "c", "s", "p", None) != run_id(job(data={"t": "yard://runs/a", "u": "s3://x/y"}), "c", "s", "p", None)
 
 
 def test_the_time_limit_is_the_smaller_of_timeout_and_cost_limit() -> None:

@@ -26,8 +26,9 @@ def put(target: JobTarget, path: str) -> None:
 
 
 @pytest.mark.parametrize("there", ["data/tokens", "data/tokens/part-0", "data/tokens/deep/part-0"])
-def test_an_object_or_a_folder_is_data(target: JobTarget, there: str) -> None:
-    spec = job(data={"tokens": "yard://runs/data/tokens", "other": "s3://elsewhere/x"})
+@pytest.mark.parametrize("entry", ["yard://runs/data/tokens", {"url": "yard://runs/data/tokens", "mount": "copy"}], ids=["url", "copy"])
+def test_an_object_or_a_folder_is_data(target: JobTarget, there: str, entry: object) -> None:
+    spec = job(data={"tokens": entry, "other": "s3://elsewhere/x"})
     with pytest.raises(UsageError) as caught:
         check_data(spec, target)
     fix = "gpuyard upload PATH yard://runs/data/tokens, or correct the path"

@@ -13,6 +13,7 @@ import zlib
 
 from ....problems import Problem
 from ...clouds import Json
+from ...data_entries import data_urls
 from ...errors import UsageError
 from ...run import Run
 from ...target import SageMakerTarget
@@ -103,7 +104,7 @@ def _pool_problems(run: Run, target: SageMakerTarget) -> list[Problem]:
     problem, fix = "cannot be read, because the pool's containers have no network", "choose a pool without network_isolation"
     if run.spec.secrets:
         problems.append(Problem("secrets", problem, ", ".join(run.spec.secrets), "none", fix))
-    remote = [name for name, url in run.spec.data.items() if not url.startswith("file://")]
+    remote = [name for name, url in data_urls(run.spec.data).items() if not url.startswith("file://")]
     if remote:
         problems.append(Problem("data", problem, ", ".join(remote), "file:// URLs of files in the image", fix))
     return problems

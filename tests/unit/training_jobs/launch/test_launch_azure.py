@@ -24,7 +24,14 @@ from tests.fakes.azure.blob_storage import Storage, storage
 from tests.fakes.azure.entra import NodeIdentity
 from tests.fakes.azure.https_service import UNAVAILABLE
 from tests.fakes.azure.key_vault import FakeVault
-from tests.helpers.launch_checks import bootstrap, check_objects, claim_concurrently, launching_tarball, refusal_of_wrong_names
+from tests.helpers.launch_checks import (
+    bootstrap,
+    check_data_copy,
+    check_objects,
+    claim_concurrently,
+    launching_tarball,
+    refusal_of_wrong_names,
+)
 
 CHECKOUT = Path(__file__).resolve().parents[4]
 SECRET = "hunter2"
@@ -70,6 +77,10 @@ def test_objects_on_blob_storage_behave_as_on_disk(account: Storage) -> None:
     check_objects(url)
     assert BlobStore(account.url).names("gpuyard/runs/a-1") == ["attempts"]
     assert claim_concurrently(url, "azureml", 6, at_once=4) == list(range(2, 8))
+
+
+def test_data_of_a_container_is_copied_and_checked(account: Storage, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    check_data_copy(BlobStore(account.url), account.url, tmp_path, capsys)
 
 
 def test_the_bootstrap_fetches_code_from_blob_storage(account: Storage, tmp_path: Path) -> None:
@@ -137,7 +148,7 @@ def test_variables_that_count_nodes_do_not_reach_workers(tmp_path: Path, monkeyp
         "checkpoint": {"every_s": 1, "keep": 1},
         "fabric": None,
     }
-    made = worker_environment(read_placement(node(1)), job, 1, "abfs://x", tmp_path / "stop", tmp_path / "report")
+    made = worker_environment(read_placement(node(1)), job, 1, "abfs://x", tmp_path / "stop", tmp_path / "report", tmp_path / "data")
     left = {name for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "NODE_RANK", "MASTER_ADDR") if name in made}
     assert left == set()
     assert (made["MASTER_PORT"], made["AZUREML_NODE_COUNT"], made["GPUYARD_NODE_RANK"]) == ("1", "3", "1")  # the job's own variable stays

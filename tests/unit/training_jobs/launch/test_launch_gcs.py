@@ -22,6 +22,7 @@ from tests.fakes.gcp.workload_identity import FakeTokenExchange
 from tests.helpers.gcs_bucket import storage
 from tests.helpers.launch_checks import (
     bootstrap,
+    check_data_copy,
     check_objects,
     check_old_package_refused,
     claim_concurrently,
@@ -40,6 +41,10 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeStorage]:
 def test_objects_on_gcs_behave_as_on_disk(server: FakeStorage) -> None:
     check_objects("gs://runs/gpuyard/runs/a-1")
     assert GcsStore("gs://runs").names("gpuyard/runs/a-1") == ["attempts"]
+
+
+def test_data_of_a_bucket_is_copied_and_checked(server: FakeStorage, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    check_data_copy(GcsStore("gs://runs"), "gs://runs", tmp_path, capsys)
 
 
 def test_concurrent_claims_get_different_numbers(server: FakeStorage) -> None:

@@ -20,6 +20,7 @@ from gpuyard.training_jobs.train.checkpoint_store import CheckpointStore, Supers
 from tests.fakes.aws.moto_server import REGION, Moto, moto
 from tests.helpers.launch_checks import (
     bootstrap,
+    check_data_copy,
     check_objects,
     check_old_package_refused,
     claim_concurrently,
@@ -38,6 +39,10 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Moto]:
 def test_objects_on_s3_behave_as_on_disk(server: Moto) -> None:
     check_objects("s3://runs/gpuyard/runs/a-1")
     assert S3Store("s3://runs").names("gpuyard/runs/a-1") == ["attempts"]
+
+
+def test_data_of_a_bucket_is_copied_and_checked(server: Moto, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    check_data_copy(S3Store("s3://runs"), "s3://runs", tmp_path, capsys)
 
 
 def test_concurrent_claims_get_different_numbers(server: Moto) -> None:

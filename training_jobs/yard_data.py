@@ -12,7 +12,7 @@ from .data_entries import data_urls
 from .errors import AuthError, UsageError
 from .run import yard_bucket
 from .spec import JobSpec
-from .store import Store, UnreadableError, file_digest, open_store
+from .store import OnSent, Store, UnreadableError, file_digest, ignore_sent, open_store
 from .target import JobTarget
 
 __all__ = ["Destination", "FileToSend", "check_data", "files_to_send", "yard_folder"]
@@ -38,10 +38,10 @@ class FileToSend:
         """Size of the file."""
         return self.file.stat().st_size
 
-    def send(self, to: Destination) -> bool:
-        """Upload the file. Return False if the object is there with the same content."""
+    def send(self, to: Destination, on_sent: OnSent = ignore_sent) -> bool:
+        """Upload the file. Return False if the object is there with the same content. `on_sent`: see Store.send."""
         path = "/".join(part for part in (to.path, self.name) if part)
-        return to.store.send(path, self.file, file_digest(self.file))
+        return to.store.send(path, self.file, file_digest(self.file), on_sent)
 
 
 def check_data(spec: JobSpec, target: JobTarget) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +15,8 @@ from . import options
 from .safe_text import one_line
 
 __all__ = ["command"]
+
+_PRINT_EVERY_S = 5.0
 
 
 def command(
@@ -37,11 +42,30 @@ def command(
         print(f"not sent: {one_line(line)}", file=sys.stderr)
     sent, size = list[str](), sum(file.bytes for file in files)
     print(f"{counted(len(files), 'file')}, {size / 1e6:,.1f} MB", file=sys.stderr)
+    progress = _Progress(size)
     for number, file in enumerate(files, 1):
-        new = file.send(place)
+        new = file.send(place, progress.add)
         sent += [file.name] if new else []
+        progress.add(0 if new else file.bytes)
         print(f"{number}/{len(files)}  {'sent' if new else 'is there'}  {one_line(file.name or url)}", file=sys.stderr, flush=True)
     if json:
         emit(UploadDocument(url=url, sent=sent, unchanged=len(files) - len(sent), left_out=left_out))
     else:
         print(f"{counted(len(sent), 'file')} sent, {len(files) - len(sent)} unchanged; in a job: data: {{name: {one_line(url)}}}")
+
+
+class _Progress:
+    """Prints every few seconds how much of all files is sent, because one file may take hours. `add` may be called by several threads."""
+
+    def __init__(self, size: int, now: Callable[[], float] = time.monotonic) -> None:
+        self._size, self._done, self._now = size, 0, now
+        self._printed = now()
+        self._lock = threading.Lock()
+
+    def add(self, size: int) -> None:
+        """Count bytes that were sent, or that were there already."""
+        with self._lock:
+            self._done += size
+            if self._now() - self._printed > _PRINT_EVERY_S:
+                self._printed = self._now()
+                print(f"{self._done / 1e6:,.1f} of {self._size / 1e6:,.1f} MB", file=sys.stderr, flush=True)

@@ -104,12 +104,14 @@ def test_an_object_of_more_bytes_than_wanted_is_not_read(store: Store) -> None:
 
 def test_a_file_is_sent_once_and_again_when_it_changed(store: Store, tmp_path: Path) -> None:
     file = tmp_path / "tokens.bin"
-    for content in (b"x" * 3_000_000, b"", b"other"):
+    for content in (b"x" * 9_000_000, b"", b"other"):  # the clients split the first one
         file.write_bytes(content)
-        digest = local.file_digest(file)
-        assert store.send("data/deep/tokens.bin", file, digest)
-        assert not store.send("data/deep/tokens.bin", file, digest)
-        assert (store.read("data/deep/tokens.bin") or (None,))[0] == content
+        digest, sent = local.file_digest(file), list[int]()
+        assert store.send("data/deep/tokens.bin", file, digest, sent.append)
+        assert sum(sent) == len(content)
+        assert not store.send("data/deep/tokens.bin", file, digest, sent.append)
+        assert sum(sent) == len(content), "a file that is there was sent"
+        assert (store.read("data/deep/tokens.bin", 10**7) or (None,))[0] == content
     tag = (store.read("data/deep/tokens.bin") or (b"", ""))[1]
     store.replace("data/deep/tokens.bin", b"by hand", tag)
     assert store.send("data/deep/tokens.bin", file, digest), "the object has another content now"

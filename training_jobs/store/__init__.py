@@ -13,7 +13,7 @@ from ...problems import Problem
 from ..errors import UsageError
 from .base import ChangedError, ExistsError, Store, UnreadableError
 from .blob import BlobStore
-from .copies import OnLeftOut
+from .copies import OnLeftOut, OnSent, ignore_sent
 from .gcs import GcsStore
 from .local import LocalStore, file_digest, open_regular_file, read_regular_file, translate_os_error, translate_os_errors
 from .s3 import S3Store
@@ -25,10 +25,12 @@ __all__ = [
     "GcsStore",
     "LocalStore",
     "OnLeftOut",
+    "OnSent",
     "S3Store",
     "Store",
     "UnreadableError",
     "file_digest",
+    "ignore_sent",
     "open_regular_file",
     "open_store",
     "read_regular_file",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from ..errors import UsageError
-from .copies import OnLeftOut, ignore_left_out
+from .copies import OnLeftOut, OnSent, ignore_left_out, ignore_sent
 
 __all__ = ["MAX_DOWNLOADS", "MAX_OBJECT_BYTES", "ChangedError", "ExistsError", "Store", "UnreadableError", "bounded", "require_at_most"]
 
@@ -65,10 +65,11 @@ class Store(Protocol):
     def exists(self, path: str) -> bool:
         """Return whether the object exists."""
 
-    def send(self, path: str, file: Path, sha256: str) -> bool:
+    def send(self, path: str, file: Path, sha256: str, on_sent: OnSent = ignore_sent) -> bool:
         """Upload a file of any size, in place of an object that is there. Return False, and send nothing, if the object has this digest.
 
-        `sha256`: hexadecimal digest of the file. It becomes metadata of the object. An object without it is sent again.
+        `sha256`: hexadecimal digest of the file. It becomes metadata of the object. An object without it is sent again. `on_sent` gets
+        the number of bytes of each part that was sent, also from other threads.
         """
 
     def names(self, folder: str, most: int | None = None) -> list[str]:

@@ -17,6 +17,7 @@ from ..clouds.azure_credentials import default_credential
 from ..clouds.azure_errors import client_errors, error_code, service_error, translate_error
 from ..errors import UsageError
 from .base import MAX_OBJECT_BYTES, ChangedError, ExistsError, UnreadableError, bounded
+from .copies import CountedFile, OnSent
 from .prefixed import Client, ObjectHead, PrefixedStore
 
 __all__ = ["BlobStore", "client", "drop_clients"]
@@ -123,9 +124,11 @@ class BlobStore(PrefixedStore):
         digest: str | None = head.metadata.get(_DIGEST)
         return digest
 
-    def _upload(self, client: Client, key: str, file: Path, digest: str) -> None:
+    def _upload(self, client: Client, key: str, file: Path, digest: str, on_sent: OnSent) -> None:
+        size = file.stat().st_size
         with file.open("rb") as content:
-            client.get_blob_client(key).upload_blob(content, metadata={_DIGEST: digest}, overwrite=True)
+            counted = CountedFile(content, on_sent)
+            client.get_blob_client(key).upload_blob(counted, length=size, metadata={_DIGEST: digest}, overwrite=True)
 
     def _keys(self, client: Client, start: str) -> Iterator[str]:
         entries = client.list_blobs(name_starts_with=start, include=["metadata"])

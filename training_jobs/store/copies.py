@@ -6,10 +6,11 @@ import os
 import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from ..errors import UsageError
 
-__all__ = ["OnLeftOut", "file_names", "ignore_left_out", "write_below"]
+__all__ = ["CountedFile", "OnLeftOut", "OnSent", "file_names", "ignore_left_out", "ignore_sent", "write_below"]
 
 _LONGEST = 240
 """Longest file or folder name in bytes. File systems allow 255; the rest is for a suffix."""
@@ -19,8 +20,39 @@ OnLeftOut = Callable[[str], None]
 """Called with a line for each object that is not copied: its name and the reason."""
 
 
+OnSent = Callable[[int], object]
+"""Called with the number of bytes that were sent since the last call."""
+
+
 def ignore_left_out(line: str) -> None:
     """Do nothing."""
+
+
+def ignore_sent(size: int) -> None:
+    """Do nothing."""
+
+
+class CountedFile:
+    """A file that reports the bytes read from it, each byte once, for clients that read an upload themselves."""
+
+    def __init__(self, file: BinaryIO, on_sent: OnSent) -> None:
+        self._file, self._on_sent, self._end = file, on_sent, 0
+
+    def read(self, size: int = -1) -> bytes:
+        """Read and report."""
+        found, position = self._file.read(size), self._file.tell()
+        if position > self._end:
+            self._on_sent(position - self._end)
+            self._end = position
+        return found
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move to another position, as a client does to repeat a part."""
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._file.tell()
 
 
 def file_names(names: Sequence[str], on_left_out: OnLeftOut) -> dict[str, str]:

@@ -14,6 +14,7 @@ from typing import Any
 from ..clouds.gcp_credentials import default_credentials
 from ..clouds.gcp_errors import client_errors, error_kind, translate_error
 from .base import MAX_OBJECT_BYTES, ChangedError, ExistsError, UnreadableError, require_at_most
+from .copies import CountedFile, OnSent
 from .prefixed import Client, ObjectHead, PrefixedStore, bucket_and_prefix
 
 __all__ = ["GcsStore", "client", "drop_client"]
@@ -112,10 +113,12 @@ class GcsStore(PrefixedStore):
     def _digest(self, head: ObjectHead) -> str | None:
         return (head.metadata or {}).get(_DIGEST)
 
-    def _upload(self, client: Client, key: str, file: Path, digest: str) -> None:
+    def _upload(self, client: Client, key: str, file: Path, digest: str, on_sent: OnSent) -> None:
         blob = client.bucket(self._bucket).blob(key)
         blob.metadata = {_DIGEST: digest}
-        blob.upload_from_filename(str(file), timeout=_TIMEOUT_S, retry=_retry())
+        with file.open("rb") as content:
+            size = file.stat().st_size
+            blob.upload_from_file(CountedFile(content, on_sent), size=size, timeout=_TIMEOUT_S, retry=_retry())
 
     def _keys(self, client: Client, start: str) -> Iterator[str]:
         blobs = self._list(client, start, fields="items(name),nextPageToken")

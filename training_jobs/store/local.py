@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 from ...problems import Problem
 from ..errors import AuthError, GpuyardError, QuotaError, UsageError
 from .base import MAX_DOWNLOADS, MAX_OBJECT_BYTES, ChangedError, ExistsError, UnreadableError, bounded
-from .copies import OnLeftOut, file_names, ignore_left_out, write_below
+from .copies import CountedFile, OnLeftOut, OnSent, file_names, ignore_left_out, ignore_sent, write_below
 
 __all__ = ["LocalStore", "file_digest", "open_regular_file", "read_regular_file", "translate_os_error", "translate_os_errors"]
 
@@ -76,13 +76,13 @@ class LocalStore:
         """Return whether the file exists."""
         return (self._root / path).is_file()
 
-    def send(self, path: str, file: Path, sha256: str) -> bool:
+    def send(self, path: str, file: Path, sha256: str, on_sent: OnSent = ignore_sent) -> bool:
         """Compare the digest of the file that is there, then copy beside it and rename."""
         target = self._root / path
         with translate_os_errors(target):
             if target.is_file() and not target.is_symlink() and file_digest(target) == sha256:
                 return False
-            with _temporary_copy(target, file) as written:
+            with _temporary_copy(target, file, on_sent) as written:
                 os.rename(written, target)
             _sync_folder(target.parent)
         return True
@@ -176,10 +176,10 @@ def _temporary_file(target: Path, data: bytes) -> AbstractContextManager[Path]:
     return _temporary(target, lambda file: file.write(data))
 
 
-def _temporary_copy(target: Path, source: Path) -> AbstractContextManager[Path]:
+def _temporary_copy(target: Path, source: Path, on_sent: OnSent = ignore_sent) -> AbstractContextManager[Path]:
     def copy(file: BinaryIO) -> None:
         with open_regular_file(source) as content:
-            shutil.copyfileobj(content, file, 2**20)
+            shutil.copyfileobj(CountedFile(content, on_sent), file, 2**20)
 
     return _temporary(target, copy)
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from ...problems import Problem
 from ..errors import UsageError
 from .base import MAX_DOWNLOADS, bounded
-from .copies import OnLeftOut, file_names, ignore_left_out, write_below
+from .copies import OnLeftOut, OnSent, file_names, ignore_left_out, ignore_sent, write_below
 from .local import translate_os_errors
 
 __all__ = ["Client", "ObjectHead", "PrefixedStore", "bucket_and_prefix"]
@@ -33,13 +33,13 @@ class PrefixedStore(ABC):
         """Make one HEAD request."""
         return self._head(path) is not None
 
-    def send(self, path: str, file: Path, sha256: str) -> bool:
+    def send(self, path: str, file: Path, sha256: str, on_sent: OnSent = ignore_sent) -> bool:
         """Compare the digest in the object's metadata, then upload. The client splits a large file into parts."""
         head = self._head(path)
         if head is not None and self._digest(head) == sha256:
             return False
         with translate_os_errors(file, "read"), self._translated(path, "write") as client:
-            self._upload(client, self._key(path), file, sha256)
+            self._upload(client, self._key(path), file, sha256, on_sent)
         return True
 
     def download(self, folder: str, into: Path, on_left_out: OnLeftOut = ignore_left_out) -> list[str]:
@@ -75,7 +75,7 @@ class PrefixedStore(ABC):
         """Return the digest in an object's metadata; None if `send` did not write it."""
 
     @abstractmethod
-    def _upload(self, client: Client, key: str, file: Path, digest: str) -> None:
+    def _upload(self, client: Client, key: str, file: Path, digest: str, on_sent: OnSent) -> None:
         """Upload a file, with the digest in the metadata."""
 
     @abstractmethod

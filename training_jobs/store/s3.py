@@ -14,6 +14,7 @@ from ..clouds import Json
 from ..clouds.aws_errors import error_code, error_kind, service_error, translate_error
 from ..errors import LostSightError
 from .base import MAX_OBJECT_BYTES, ChangedError, ExistsError, UnreadableError, bounded
+from .copies import OnSent
 from .prefixed import Client, ObjectHead, PrefixedStore, bucket_and_prefix
 
 __all__ = ["S3Store", "client"]
@@ -110,11 +111,11 @@ class S3Store(PrefixedStore):
         digest: str | None = head["Metadata"].get(_DIGEST)
         return digest
 
-    def _upload(self, client: Client, key: str, file: Path, digest: str) -> None:
+    def _upload(self, client: Client, key: str, file: Path, digest: str, on_sent: OnSent) -> None:
         from boto3.exceptions import S3UploadFailedError
 
         try:
-            client.upload_file(str(file), self._bucket, key, ExtraArgs={"Metadata": {_DIGEST: digest}})
+            client.upload_file(str(file), self._bucket, key, ExtraArgs={"Metadata": {_DIGEST: digest}}, Callback=on_sent)
         except S3UploadFailedError as error:
             raise error.__cause__ or error.__context__ or error from None  # S3's own refusal, which has a code
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from gpuyard.stacks.cli import main
+from gpuyard.stacks.cli import main, upload
 from gpuyard.stacks.cli.pulumi_cli import find_pulumi
 from gpuyard.training_jobs.runner import Runner, Submitted
 from gpuyard.training_jobs.spec import parse_job
@@ -329,6 +329,33 @@ def test_a_sweep_and_a_comparison_refuse_what_they_cannot_do(folder: Path, cli: 
     assert {trial["request_key"].partition("/")[0] for trial in document["trials"]} == {"few"}
     assert cli("compare", "--label", "sweep=none").stdout.startswith("no run has this label")
     assert cli("list").stdout.startswith("no runs yet")
+
+
+def test_an_argparse_script_reads_uploaded_files_unchanged(folder: Path, cli: Cli) -> None:
+    (folder / "corpus").mkdir()
+    (folder / "corpus/a.txt").write_text("to be")
+    (folder / "code").mkdir()
+    script = "import argparse, pathlib\np = argparse.ArgumentParser()\np.add_argument('--data', type=pathlib.Path)\n"
+    (folder / "code/t.py").write_text(script + "print('read', *(f.read_text() for f in p.parse_args().data.glob('*.txt')))")
+    data = {"corpus": {"url": "yard://runs/data/corpus", "mount": "copy"}}
+    job = write_job(folder, code="code", command=[sys.executable, "t.py", "--data", "${GPUYARD_DATA_CORPUS}"], data=data)
+    early = cli("submit", job)
+    assert (early.returncode, "gpuyard upload PATH yard://runs/data/corpus" in early.stderr) == (2, True)
+    assert "1/1  sent  a.txt" in cli("upload", "corpus", "yard://runs/data/corpus").stderr
+    again = cli("upload", "corpus", "yard://runs/data/corpus", "--json")
+    assert (json.loads(again.stdout)["unchanged"], "1/1  is there  a.txt" in again.stderr) == (1, True)
+    done = cli("submit", job, "--wait", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "[node 0] read to be\n" in cli("logs", json.loads(done.stdout)["run_id"]).stdout
+
+
+def test_the_progress_of_one_large_file_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    times = iter((0.0, 1.0, 6.0, 6.0, 7.0))
+    progress = upload._Progress(40_000_000, lambda: next(times))
+    progress.add(1_000_000)
+    progress.add(9_000_000)
+    progress.add(1)
+    assert capsys.readouterr().err == "10.0 of 40.0 MB\n"
 
 
 def test_a_search_checks_both_ends_of_a_range_and_plans_its_first_trial(folder: Path, cli: Cli) -> None:

@@ -66,7 +66,7 @@ SERVICES: Mapping[str, Mapping[str, Service]] = MappingProxyType(
         "gcp": {
             # min_nodes is a persistent resource; training has its own rates with a fee: cloud.google.com/vertex-ai/pricing
             "vertex": Service("optional", _GCP, _GCP, list_prices=False, machine_image=False),
-            "vms": Service("required", _GCP, _GCP, takes_jobs=False),
+            "vms": Service("required", _GCP, _GCP, takes_jobs=False, stops=True),
         },
         "azure": {
             # a cluster costs as much as its machines: azure.microsoft.com/pricing/details/machine-learning. It has its own quota, and its

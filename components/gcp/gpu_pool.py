@@ -21,6 +21,7 @@ from .machines import RULE_LOGS
 from .network import Network
 from .pool_rules import key_problems, pool_problems
 from .project import GcpComponent, ProjectLookup
+from .replacement_limit import limit_replacements
 from .vertex_pool import attach_network, delete_persistent_resource, make_persistent_resource
 
 __all__ = ["GpuPool"]
@@ -92,6 +93,8 @@ class GpuPool(KeyedPoolBase[Network, EncryptionKey], GcpComponent):
         self.id, schedule = pulumi.Output.from_input(group.name), self._schedule()
         if not self.closed:
             request_flex_start(self, zone, group)
+        if not self.closed and self.spec.mode != "flex_start":  # a group with flex start replaces no machine
+            limit_replacements(self, zone, group, project)
         if schedule is not None and self.spec.mode != "flex_start":  # flex start machines stop after max_hours
             close_group(self, schedule, zone, group, project)
         labels = {key: value for key, value in self.gcp_labels("node").items() if key in (STACK_LABEL, "name")}

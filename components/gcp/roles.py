@@ -53,6 +53,16 @@ PROJECT_ROLES: Mapping[str, ProjectRole] = MappingProxyType(
             "the schedule sets the pool to zero nodes at its expiry; instance groups have no IAM policy of their own",
             permissions=("compute.instanceGroupManagers.get", "compute.instanceGroupManagers.update"),
         ),
+        "limit-replacements": ProjectRole(
+            "a schedule starts the workflow that counts broken machines and turns an instance group's repairs off; instance groups, "
+            "operations and workflows have no IAM policies of their own",
+            permissions=(
+                "compute.instanceGroupManagers.get",
+                "compute.instanceGroupManagers.update",
+                "compute.zoneOperations.list",
+                "workflows.executions.create",
+            ),
+        ),
         "delete-held": ProjectRole(
             "the schedule deletes the pool's persistent resource at its expiry; persistent resources have no IAM policy of their own",
             permissions=("aiplatform.persistentResources.delete",),

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 
 from gpuyard.components.planning.document import Need
 from gpuyard.components.planning.yard import RecordedPool
-from gpuyard.components.spec.pool import Reservation
+from gpuyard.components.spec.pool import FlexStart, Reservation
 from gpuyard.plain_data import PlainDict
 from gpuyard.training_jobs.clouds.gcp import GcpClients, gcp_clients
 from gpuyard.training_jobs.errors import NotFoundError
@@ -26,6 +26,7 @@ __all__ = ["APIS", "checks"]
 APIS = (
     "aiplatform", "artifactregistry", "billingbudgets", "cloudbilling", "cloudkms", "cloudresourcemanager", "cloudscheduler", "compute",
     "dns", "iam", "iamcredentials", "iap", "logging", "monitoring", "secretmanager", "serviceusage", "storage", "sts",
+    "workflowexecutions", "workflows",
 )  # fmt: skip
 """APIs that a yard uses, each with .googleapis.com (docs/gcp.md)."""
 _IMAGE = re.compile(
@@ -71,6 +72,7 @@ def checks(facts: StackFacts, google: GcpClients | None = None) -> Iterator[Chec
         ("agent", lambda: _agent(facts, project, clients)),
         *((f"policy {row.constraint}", partial(_policy, row, project, clients)) for row in _POLICIES if row.concerns(facts)),
         *((f"reservation of {pool.name}", partial(_reservation, pool, clients)) for pool in facts.yard.pools),
+        *((f"pool {pool.name}", partial(_machine_group, pool, project, clients)) for pool in facts.yard.pools),
         *((f"image {image}", partial(_image, image, clients)) for image in images(facts)),
         *((f"bucket {name}", partial(_bucket, name, clients)) for name in adopted(facts, "existing")),
         *((f"subnet {subnet}", partial(_subnet, subnet, clients)) for subnet in _subnets(facts)),
@@ -171,6 +173,29 @@ def _reservation(pool: RecordedPool, google: GcpClients) -> Check | None:
         fix = f"gcloud compute reservations update {words[5]} --zone {words[3]} --reservation-sharing-policy=ALLOW_ALL"
         return Check(name, False, "it is not shared with Vertex AI", fix)
     return Check(name, True, f"{count} x {kind}, {machines.get('inUseCount', 0)} in use", None)
+
+
+def _machine_group(pool: RecordedPool, project: str, google: GcpClients) -> Check | None:
+    """Return whether the group of a `vms` pool replaces broken machines. None before the first `pulumi up`, and with flex start.
+
+    After too many replacements of broken machines the yard turns the group's repairs off.
+    """
+    if pool.spec.service != "vms" or isinstance(pool.spec.capacity, FlexStart):
+        return None
+    query = urlencode({"filter": f'baseInstanceName="{pool.name}-machines"'})
+    path = f"compute/v1/projects/{project}/zones/{pool.spec.zone}/instanceGroupManagers"
+    actions = [
+        each.get("instanceLifecyclePolicy", {}).get("defaultActionOnFailure")
+        for each in google.read("compute", f"{path}?{query}").get("items", [])
+    ]
+    if not actions:
+        return None
+    if "DO_NOTHING" not in actions:
+        return Check(f"pool {pool.name}", True, "its instance group replaces broken machines", None)
+    fix = "repair the cause, then `pulumi up --refresh` turns them on again (docs/gcp.md)"
+    return Check(
+        f"pool {pool.name}", False, "its instance group replaces no machines, because its repairs are off: too many were broken", fix
+    )
 
 
 def _image(image: str, google: GcpClients) -> Check:

@@ -23,7 +23,7 @@ _OWN = {
     "accountId", "allUpdatesRule", "allows", "billingAccount", "content", "deleteDefaultRoutesOnCreate", "denies", "forceDestroy",
     "instanceGroupManager", "keyRing", "lifecycleRules", "location", "managedZone", "maxSurgeFixed", "maxUnavailableFixed",
     "permissions", "project", "protocol", "region", "repositoryId", "roleId", "router", "serviceAccount", "specificReservation",
-    "waitForInstances", "withState", "workloadIdentityPoolId", "workloadIdentityPoolProviderId", "zone",
+    "deletionProtection", "waitForInstances", "withState", "workloadIdentityPoolId", "workloadIdentityPoolProviderId", "zone",
 }  # fmt: skip
 _RENAMED = {("gcp:compute/instanceTemplate:InstanceTemplate", "type"): "consumeReservationType"}
 

@@ -37,12 +37,14 @@ MESSAGES: Mapping[str, tuple[str, str]] = {
     "gcp:iam/workloadIdentityPoolProvider:WorkloadIdentityPoolProvider": ("iam.v1", "WorkloadIdentityPoolProvider"),
     "gcp:kms/cryptoKey:CryptoKey": ("cloudkms.v1", "CryptoKey"),
     "gcp:kms/keyRing:KeyRing": ("cloudkms.v1", "KeyRing"),
+    "gcp:monitoring/alertPolicy:AlertPolicy": ("monitoring.v3", "AlertPolicy"),
     "gcp:monitoring/notificationChannel:NotificationChannel": ("monitoring.v3", "NotificationChannel"),
     "gcp:projects/iAMCustomRole:IAMCustomRole": ("iam.v1", "Role"),
     "gcp:serviceaccount/account:Account": ("iam.v1", "ServiceAccount"),
     "gcp:storage/bucket:Bucket": ("storage.v1", "Bucket"),
     "gcp:storage/bucketObject:BucketObject": ("storage.v1", "Object"),
     "gcp:vertex/aiPersistentResource:AiPersistentResource": ("aiplatform.v1", "GoogleCloudAiplatformV1PersistentResource"),
+    "gcp:workflows/workflow:Workflow": ("workflows.v1", "Workflow"),
 }
 
 

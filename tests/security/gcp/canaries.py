@@ -104,6 +104,7 @@ BLIND = frozenset(
         "gcp:iam/workloadIdentityPool:WorkloadIdentityPool",
         "gcp:kms/keyRing:KeyRing",
         "gcp:logging/projectBucketConfig:ProjectBucketConfig",
+        "gcp:monitoring/alertPolicy:AlertPolicy",
         "gcp:monitoring/notificationChannel:NotificationChannel",
         "gcp:projects/iAMCustomRole:IAMCustomRole",
         "gcp:projects/service:Service",
@@ -114,5 +115,6 @@ BLIND = frozenset(
         "gcp:servicenetworking/connection:Connection",
         "gcp:storage/bucketObject:BucketObject",
         "gcp:vertex/aiPersistentResource:AiPersistentResource",
+        "gcp:workflows/workflow:Workflow",
     }
 )

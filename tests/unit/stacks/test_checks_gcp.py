@@ -40,6 +40,7 @@ HEALTHY: dict[str, Any] = {
     ":getEffectivePolicy": {"spec": {"rules": [{"enforce": False}]}},
     "/reservations/h200-block": RESERVED,
     "/reservations/h200-research": RESERVED,
+    "/instanceGroupManagers": {"items": [{"instanceLifecyclePolicy": {"defaultActionOnFailure": "REPAIR"}}]},
     "/b/acme-ml-datasets-use4": {"name": "acme-ml-datasets-use4"},
 }
 
@@ -76,6 +77,11 @@ def test_a_ready_project_and_read_only_calls() -> None:
     ("change", "check", "words"),
     [
         ({"/services": {"services": []}}, "APIs", "gcloud services enable aiplatform.googleapis.com artifactregistry.googleapis.com"),
+        (
+            {"/instanceGroupManagers": {"items": [{"instanceLifecyclePolicy": {"defaultActionOnFailure": "DO_NOTHING"}}]}},
+            "pool h200-slurm",
+            "its repairs are off",
+        ),
         ({"/projects/acme-ml-prod": {"lifecycleState": "DELETE_REQUESTED"}}, "identity", "DELETE_REQUESTED"),
         ({"aiplatform.googleapis.com/quotaInfos": {"quotaInfos": [h200(8)]}}, "quota custom", "8 GPU, the pools h200 need 64"),
         (

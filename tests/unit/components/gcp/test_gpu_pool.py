@@ -22,14 +22,18 @@ ONE_CARD = {**VMS, "machine": "g2-standard-48"}
 def test_children_of_a_pool_of_machines(record: Any, preview: bool) -> None:
     recorded = record(pool(ONE_CARD), preview=preview)
     assert kinds(recorded) == [
+        "AlertPolicy pool-replacements",
         "Firewall pool-nodes-in",
         "Firewall pool-people-in",
         "GpuPool pool",
         "Identity pool-end",
         "Identity pool-node",
+        "Identity pool-replacements",
         "InstanceGroupManager pool-machines",
         "InstanceTemplate pool-template",
         "Job pool-end",
+        "Job pool-replacements",
+        "Workflow pool-replacements",
     ]
     assert recorded.warnings == []
     assert set(recorded.outputs("GpuPool")) == {"id", "machine", "nodes", "scale", "hostfile", "torchrun"}

@@ -1,0 +1,142 @@
+"""Stop a `vms` pool whose machines are replaced again and again: a workflow that Cloud Scheduler starts, and an alert policy.
+
+A machine with broken hardware shuts itself down (boot.sh), and its instance group makes another one, without end. Every ten minutes the
+workflow counts the machines of the group that shut down within the last hour. If they are more than the pool's limit, it turns the
+group's repairs off and writes an error to its log. The alert policy reports that error.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING
+
+import pulumi
+from pulumi_gcp import cloudscheduler, compute, monitoring, workflows
+
+from ...plain_data import PlainDict
+from .cidr import region_of
+from .identity import Identity
+from .project import ProjectLookup
+
+if TYPE_CHECKING:
+    from .gpu_pool import GpuPool
+
+__all__ = ["SHUTDOWN", "limit_replacements", "workflow"]
+
+SHUTDOWN = "compute.instances.guestTerminate"
+"""Type of the operation that Compute Engine records when a machine's operating system shuts down, as boot.sh does.
+
+Preemptions and deleted machines have other types: GuestTerminateEvent in GoogleCloudPlatform/iap-desktop, read on 2026-12-01.
+"""
+_ROLES = ("limit-replacements", "write-logs")
+_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+_OAUTH = {"type": "OAuth2"}
+_HOUR_S = 3600
+_MOST = 500  # operations of one answer, the most that Compute Engine sends
+
+
+def limit_replacements(pool: GpuPool, zone: str, group: compute.InstanceGroupManager, project: ProjectLookup) -> None:
+    """Stop the pool when more of its machines shut down within an hour than its limit."""
+    name, region, options = pool.child_name("replacements"), region_of(zone), pool.child_options()
+    identity = Identity(
+        name, purpose="stops the pool when its machines are broken", project_roles=_ROLES, project=project, opts=pool.child_options()
+    )
+    made = workflows.Workflow(
+        name,
+        region=region,
+        description=f"stops pool {pool.logical_name} when its machines are broken",
+        service_account=identity.email,
+        source_contents=pulumi.Output.all(project.id, group.name, group.base_instance_name).apply(
+            lambda found: json.dumps(workflow(found[0], zone, found[1], found[2], pool.spec.replacement_limit, pool.stop_message))
+        ),
+        deletion_protection=False,  # else Pulumi cannot delete it
+        labels=pool.gcp_labels("replacements"),
+        opts=options,
+    )
+    cloudscheduler.Job(
+        name,
+        region=region,
+        description=f"counts the broken machines of pool {pool.logical_name}",
+        schedule="*/10 * * * *",
+        time_zone="Etc/UTC",
+        http_target={
+            "http_method": "POST",
+            "uri": pulumi.Output.from_input(made.id).apply(lambda path: f"https://workflowexecutions.googleapis.com/v1/{path}/executions"),
+            "body": base64.b64encode(b"{}").decode(),
+            "headers": {"Content-Type": "application/json"},
+            "oauth_token": {"service_account_email": identity.email, "scope": _SCOPE},
+        },
+        opts=pool.child_options(),
+    )
+    _alert(pool, name, made)
+
+
+def workflow(project: str, zone: str, group: str, machines: str, limit: int, message: str) -> PlainDict:
+    """Return the workflow (cloud.google.com/workflows/docs/reference/syntax). `machines`: what the names of the machines begin with.
+
+    It reads operations, because they are kept for 14 days and need no right to read logs. A group that has stopped stays as it is.
+    """
+    place = f"https://compute.googleapis.com/compute/v1/projects/{project}/zones/{zone}"
+    url = f"{place}/instanceGroupManagers/{group}"
+    newest = {"filter": f'operationType="{SHUTDOWN}"', "orderBy": "creationTimestamp desc", "maxResults": _MOST}
+    action = 'map.get(group.body, ["instanceLifecyclePolicy", "defaultActionOnFailure"])'
+    is_recent = "time.parse(operation.insertTime) > since"
+    is_of_pool = f'text.match_regex(operation.targetLink, "/instances/{machines}-[a-z0-9]{{4}}$")'
+    add = [{"add": {"assign": [{"broken": "${broken + 1}"}]}}]
+    steps: list[PlainDict] = [
+        {"read_group": {"call": "http.get", "args": {"url": url, "auth": _OAUTH}, "result": "group"}},
+        {"end_if_stopped": {"switch": [{"condition": f'${{{action} == "DO_NOTHING"}}', "next": "end"}]}},
+        {
+            "read_shutdowns": {
+                "call": "http.get",
+                "args": {"url": f"{place}/operations", "auth": _OAUTH, "query": newest},
+                "result": "found",
+            }
+        },
+        {"begin": {"assign": [{"broken": 0}, {"since": f"${{sys.now() - {_HOUR_S}}}"}]}},
+        {
+            "count": {
+                "for": {
+                    "value": "operation",
+                    "in": '${default(map.get(found.body, "items"), [])}',
+                    "steps": [{"count_one": {"switch": [{"condition": f"${{{is_recent} and {is_of_pool}}}", "steps": add}]}}],
+                }
+            }
+        },
+        {"end_if_few": {"switch": [{"condition": f"${{broken <= {limit}}}", "next": "end"}]}},
+        {
+            "stop": {
+                "call": "http.patch",
+                "args": {"url": url, "auth": _OAUTH, "body": {"instanceLifecyclePolicy": {"defaultActionOnFailure": "DO_NOTHING"}}},
+            }
+        },
+        {"report": {"call": "sys.log", "args": {"severity": "ERROR", "text": message}}},
+    ]
+    return {"main": {"steps": steps}}
+
+
+def _alert(pool: GpuPool, name: str, made: workflows.Workflow) -> None:
+    """Open an incident in Cloud Monitoring when the workflow has stopped the pool."""
+    monitoring.AlertPolicy(
+        name,
+        display_name=f"pool {pool.logical_name}: too many broken machines",
+        combiner="OR",
+        conditions=[
+            {
+                "display_name": "the workflow stopped the pool",
+                "condition_matched_log": {
+                    "filter": made.name.apply(
+                        lambda workflow_id: (
+                            f'resource.type="workflows.googleapis.com/Workflow" AND severity=ERROR '
+                            f'AND resource.labels.workflow_id="{workflow_id}"'
+                        )
+                    )
+                },
+            }
+        ],
+        alert_strategy={"notification_rate_limit": {"period": f"{_HOUR_S}s"}},  # required for log conditions
+        documentation={"content": pool.stop_message, "mime_type": "text/markdown"},
+        user_labels=pool.gcp_labels("replacements"),
+        opts=pool.child_options(),
+    )

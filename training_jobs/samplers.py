@@ -31,7 +31,7 @@ Curve = Sequence[tuple[float, float]]
 class TrialResult:
     """The outcome of a trial. `value`: the metric of a trial that succeeded. `curve`: the metric by step, ascending.
 
-    `worst`: it was pruned, or ended without the metric. `failed`: it says nothing about its values.
+    `worst`: it was pruned, or ended without the metric. `failed`: it ended for a reason outside the job.
     """
 
     trial: Trial
@@ -41,7 +41,7 @@ class TrialResult:
 
 
 def require_optuna(sampler: str | None) -> None:
-    """Raise UsageError if the packages of a sampler are missing. None: of the pruner."""
+    """Raise UsageError if the packages that a sampler needs are missing. `sampler` None: those of the pruner. Silence Optuna's log."""
     try:
         import optuna
 
@@ -70,9 +70,9 @@ def propose_trial(
 
 
 def is_behind(curve: Curve, others: Sequence[TrialResult], *, after: int, goal: Goal) -> bool:
-    """Return whether to prune a trial with this curve: its best value is worse than the median of the others at its last step.
+    """Return whether a trial's best value is worse than the median of the succeeded trials at the trial's last step.
 
-    The others are the trials that succeeded; fewer than five prune nothing. So does a trial before step `after`.
+    Return False before step `after`, and while fewer than five of the `others` have succeeded.
     """
     import optuna
     from optuna.trial import TrialState, create_trial

@@ -55,7 +55,7 @@ class TrialJob:
 
 
 class TrialSource(Protocol):
-    """The trials of a sweep. They are asked for in order, by several threads."""
+    """The trials of a sweep. Several threads request the jobs of the trials, in order."""
 
     @property
     def count(self) -> int: ...  # noqa: D102
@@ -128,6 +128,7 @@ def run_trials(
 
     def one(number: int) -> tuple[TrialJob, RunStatus]:
         job = source.job(number)
+        stop.sleep(0)  # an interrupt while the values were chosen: start nothing
         try:
             submitted = submit(job)
         except ConflictError:

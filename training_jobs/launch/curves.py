@@ -9,7 +9,7 @@ __all__ = ["MOST_METRICS", "MOST_POINTS", "Curves"]
 
 MOST_METRICS = 16
 MOST_POINTS = 64
-"""Points of a metric. One more drops every second point, so a curve covers the whole run."""
+"""Largest number of points of a metric. When it is reached, every second point is dropped, so that a curve covers the whole run."""
 
 
 class Curves:
@@ -19,7 +19,7 @@ class Curves:
         self._points: dict[str, list[list[float]]] = {}
 
     def restore(self, document: object) -> None:
-        """Continue the curves of an earlier attempt. `document` is `as_document` as read from storage; wrong parts are ignored."""
+        """Continue the curves of an earlier attempt. `document`: the result of `as_document` from storage. Invalid parts are ignored."""
         for name, points in document.items() if isinstance(document, Mapping) else ():
             for point in points if isinstance(points, list) else ():
                 if isinstance(point, list) and len(point) == 2:

@@ -33,7 +33,7 @@ def ignore_sent(size: int) -> None:
 
 
 class CountedFile:
-    """A file that reports the bytes read from it, each byte once, for clients that read an upload themselves."""
+    """A file to upload. It reports how many bytes a client has read. A byte that the client reads again counts once."""
 
     def __init__(self, file: BinaryIO, on_sent: OnSent) -> None:
         self._file, self._on_sent, self._end = file, on_sent, 0

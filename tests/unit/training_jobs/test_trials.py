@@ -13,7 +13,7 @@ from gpuyard.training_jobs.runner import Runner
 from gpuyard.training_jobs.spec import parse_job
 from gpuyard.training_jobs.state import State
 from gpuyard.training_jobs.sweep import Trial
-from gpuyard.training_jobs.trials import Stop, TrialJob, run_trials
+from gpuyard.training_jobs.trials import Stop, StoppedError, TrialJob, run_trials
 
 JOBS = [
     TrialJob(Trial(number, {"lr": str(number)}), parse_job({"name": f"t{number}", "command": ["t.py"]}), f"tune/{number}")
@@ -61,6 +61,19 @@ def test_no_more_trials_run_at_once_than_wanted_and_each_has_its_own_key() -> No
     assert [(job, str(status)) for job, status in ended] == [(job, job.spec.name) for job in JOBS]
     assert runs.most == 2
     assert sorted(runs.keys) == sorted(job.key for job in JOBS)
+
+
+def test_a_trial_whose_values_are_chosen_during_an_interrupt_does_not_start() -> None:
+    runs = Runs(stop := Stop())
+
+    class Slow(Trials):
+        def job(self, number: int) -> TrialJob:
+            stop.set()
+            return super().job(number)
+
+    with pytest.raises(StoppedError):
+        run_trials(cast(Runner, runs), Slow(), None, at_once=2, stop=stop)
+    assert runs.keys == []
 
 
 def test_an_error_of_one_trial_ends_the_waiting_for_the_others() -> None:

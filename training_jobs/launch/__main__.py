@@ -28,7 +28,7 @@ from .preemption.stop_request import StopRequest
 from .preemption.watcher import MetadataWatcher, make_watcher
 from .run_record import SubmissionRecord, read_submission
 from .time_budget import remaining_s
-from .topology import SERVICES, NodePlacement, read_placement
+from .topology import SERVICES, NodePlacement, data_folder, read_placement
 
 __all__ = ["claim_attempt", "main"]
 
@@ -75,7 +75,8 @@ def _run_node() -> int:
         print(f"gpuyard: cannot read or write the run's storage: {error}", file=sys.stderr, flush=True)
         return IO_ERROR
     finally:
-        shutil.rmtree(state / "data", ignore_errors=True)  # copies of data: a local pool keeps the folders of its jobs
+        if os.environ.get("GPUYARD_SERVICE") in SERVICES:  # a local pool keeps the folders of its jobs
+            shutil.rmtree(data_folder(os.environ, state), ignore_errors=True)
 
 
 def _run_attempts(placement: NodePlacement, work: Path, stop_request: StopRequest, notice_s: float) -> int:

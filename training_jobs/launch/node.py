@@ -25,7 +25,7 @@ from .processes import NodeProcess
 from .progress import ProgressWriter, utc_now, write_document
 from .run_record import Job
 from .supervision import Supervisor
-from .topology import NodePlacement
+from .topology import NodePlacement, data_folder
 from .variables import expand
 
 __all__ = ["NodeAttempt", "job_result"]
@@ -44,7 +44,7 @@ class NodeAttempt:
         self._placement, self._job, self._attempt, self._run_url = placement, job, attempt, run_url
         self._state, self._cwd, self._channel, self._stop_request = state, cwd, channel, stop_request
         self._attempt_url = f"{run_url}/output/attempt-{attempt}"
-        self._report_file = state / "report.json"
+        self._report_file, self._data = state / "report.json", data_folder(os.environ, state)
         self._progress = ProgressWriter(self._attempt_url, attempt, self._report_file) if placement.rank == 0 else None
         self._restarts = 0
         self._agent: NodeProcess | None = None  # it still runs while it keeps stores open
@@ -75,9 +75,7 @@ class NodeAttempt:
         self._set_phase("setup")
         self._copy_last_report()
         stop_file = self._stop_request.stop_file
-        env = worker_environment(
-            self._placement, self._job, self._attempt, self._run_url, stop_file, self._report_file, self._state / "data"
-        )
+        env = worker_environment(self._placement, self._job, self._attempt, self._run_url, stop_file, self._report_file, self._data)
         self._copy_data(env)
         setup, setup_done = self._job["setup"], self._state / "set-up"
         if setup and not setup_done.exists():  # once per node, also when it runs several attempts
@@ -101,7 +99,7 @@ class NodeAttempt:
             return
         plan = self._state / "data.json"
         entries = {name: self._job["data"][name] for name in names}
-        plan.write_text(json.dumps({"folder": str(self._state / "data"), "entries": entries}), encoding="utf-8")
+        plan.write_text(json.dumps({"folder": str(self._data), "entries": entries}), encoding="utf-8")
         self._run_command([*_launch_program("data_copy"), str(plan)], env, "the copy of data")
         done.touch()
 

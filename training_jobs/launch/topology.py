@@ -13,7 +13,7 @@ from .address import address_of, interface_of, own_address
 from .hook import BAD_CONFIG
 from .node_exit import NodeExitError
 
-__all__ = ["SERVICES", "NodePlacement", "PlacementSource", "read_placement"]
+__all__ = ["SERVICES", "NodePlacement", "PlacementSource", "data_folder", "read_placement"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,14 @@ class PlacementSource:
     cloud: str
     start: str | None = None
     """Variable with a new id for each start, on services where the nodes exchange node 0's address (main_address.py)."""
+    scratch: str | None = None
+    """Folder on the service's large disk, where the job's own folder is on a small one."""
+
+
+def data_folder(env: Mapping[str, str], state: Path) -> Path:
+    """Return the folder for copies of data. `state`: launch's folder in the job's own folder."""
+    scratch = SERVICES[env["GPUYARD_SERVICE"]].scratch
+    return state / "data" if scratch is None else Path(scratch) / "gpuyard-data"
 
 
 def read_placement(env: Mapping[str, str]) -> NodePlacement:
@@ -141,7 +149,9 @@ def _slurm(env: Mapping[str, str]) -> NodePlacement:
 SERVICES: dict[str, PlacementSource] = {
     "local": PlacementSource(_local, cloud="off"),
     "batch": PlacementSource(_batch, cloud="aws"),
-    "sagemaker": PlacementSource(_sagemaker, cloud="off"),
+    # /tmp is the scratch space of the ML volume: docs.aws.amazon.com/sagemaker/latest/dg/model-train-storage-env-var-summary.html. The root
+    # disk has about 100 GB whatever the volume's size: github.com/awslabs/graphstorm/issues/354. Both read on 2026-12-01.
+    "sagemaker": PlacementSource(_sagemaker, cloud="off", scratch="/tmp"),  # noqa: S108 one job per container
     "vertex": PlacementSource(_vertex, cloud="gcp", start="CLOUD_ML_JOB_ID"),
     "azureml": PlacementSource(_azureml, cloud="azure"),
     "slurm": PlacementSource(_slurm, cloud="off"),

@@ -15,6 +15,7 @@ from gpuyard.training_jobs.launch import data_copy, data_objects
 from gpuyard.training_jobs.launch.data_copy import copied_path, copy_data
 from gpuyard.training_jobs.launch.data_objects import Digest, find_objects
 from gpuyard.training_jobs.launch.node_exit import NodeExitError
+from gpuyard.training_jobs.launch.topology import data_folder
 
 
 @pytest.fixture
@@ -36,6 +37,13 @@ def test_a_folder_and_a_file_are_copied_to_the_paths_that_the_variables_name(sou
     assert not (everything / "link").is_symlink()
     copy_data({"one": entries["one"]}, tmp_path / "copies")
     assert not everything.exists(), "an interrupted copy was left"
+
+
+@pytest.mark.parametrize(
+    ("service", "folder"), [("sagemaker", "/tmp/gpuyard-data"), ("batch", "/w/.state/data"), ("slurm", "/w/.state/data")]
+)
+def test_copies_lie_on_the_services_large_disk(service: str, folder: str) -> None:
+    assert data_folder({"GPUYARD_SERVICE": service}, Path("/w/.state")) == Path(folder)
 
 
 def test_a_torn_copy_is_repeated_once(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ __all__ = ["Head", "serve"]
 
 _BUSY_S, _IDLE_S = 2.0, 10.0
 _FORGOTTEN_S = 60.0
-"""Seconds for which Slurm must not list a job that has a Slurm id before the head ends it."""
+"""The head ends a job that Slurm has not listed for so many seconds."""
 
 
 @dataclass
@@ -127,7 +127,7 @@ class Head:
     def _next(
         self, name: str, ticket: Ticket, report: Report | None, rows: Sequence[JobRow], cancel: bool, waiting: Sequence[str]
     ) -> Report:
-        """Return what to report now. It has no Slurm id if the job is to be submitted."""
+        """Return the report to write now. A report without a Slurm id means that the job must be submitted."""
         if rows:
             return self._listed(name, ticket, report, rows, cancel, waiting)
         if report is None or report.slurm_job is None:
@@ -172,7 +172,7 @@ class Head:
         return forgotten(ticket, report, self.clock(), lambda: node_exit_codes(ticket.environment, ticket.nodes))
 
     def _start(self, name: str, ticket: Ticket, report: Report, tag: str) -> None:
-        """Submit the job to Slurm and report its id. The report that the job is handed over was written before."""
+        """Submit the job to Slurm and report its id. The caller has reported before that the job is being handed over."""
         self._beat()  # only the newest head submits
         try:
             job = self.slurm.submit(name, ticket, secrets.token_hex(32))

@@ -60,7 +60,7 @@ class Slurm(Protocol):
     """What the head needs of Slurm. Methods raise LostSightError if Slurm does not answer."""
 
     def jobs(self) -> dict[str, list[JobRow]]:
-        """Return this user's jobs, waiting, running and newly ended, by name and in the order of their submission."""
+        """Return this user's jobs, waiting, running and recently ended: a dict from name to jobs, oldest first."""
 
     def exit_code(self, job: str) -> int | None:
         """Return the exit code of an ended job; None if a signal ended it, or Slurm has forgotten it."""
@@ -69,7 +69,7 @@ class Slurm(Protocol):
         """Submit a job and return its id. `secret`: of the nodes' control channel. Raises RefusedError."""
 
     def cancel(self, job: str) -> None:
-        """Send SIGTERM to a job, and SIGKILL after Slurm's KillWait."""
+        """Send SIGTERM to a job's processes. Slurm sends SIGKILL after its KillWait."""
 
     def partition(self) -> Partition:
         """Return the numbers of the partition."""

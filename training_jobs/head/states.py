@@ -55,7 +55,7 @@ def report_of(
     """Return the report about a job that Slurm lists.
 
     `ahead`: waiting jobs of the partition. `cut`: limit for which the head cancelled the job. `exit_code`: asks Slurm. `claimed`: whether
-    the nodes started, by their own record.
+    the nodes have recorded that they started.
     """
     known = _ALIVE.get(row.state)
     base = Report(state=State.UNKNOWN, slurm_job=row.id, started_at=row.started_at, cut=cut)
@@ -71,7 +71,7 @@ def report_of(
 
 
 def forgotten(ticket: Ticket, report: Report, now: float, node_exit_codes: NodeExitCodes) -> Report:
-    """Return the end of a job that Slurm no longer lists: by its nodes' own results, else a fault of the cluster."""
+    """Return the end of a job that Slurm no longer lists. The results that its nodes wrote decide; without them the reason is infra."""
     codes = node_exit_codes()
     complete = [code for code in codes if code is not None]
     if len(complete) == ticket.nodes and all(code == JOB_DONE for code in complete):

@@ -31,7 +31,7 @@ class LogCopy:
         self._thread.start()
 
     def add(self, lines: bytes) -> None:
-        """Add complete lines, each with its time."""
+        """Add complete lines. Each line begins with its time."""
         with self._changed:
             self._lines.append(lines)
             self._size += len(lines)
@@ -63,7 +63,7 @@ class LogCopy:
             self._number, self._failing = self._number + 1, False
 
     def _next_part(self) -> bytes | None:
-        """Take at most _PART_BYTES of the lines, at least one entry; None if there is none."""
+        """Remove the oldest lines, about _PART_BYTES of them, and return them. None if no line waits."""
         with self._changed:
             size, count = 0, 0
             for entry in self._lines:

@@ -87,7 +87,7 @@ class _Walk:
             self._note(path, "not a regular file")
 
     def _is_left_out(self, path: Path) -> bool:
-        """Return whether to leave out an entry: it, or the target of a link, is one of the files to leave out."""
+        """Return whether an entry, or the target of a link, is one of the files to leave out."""
         may_be = path.is_symlink() or any(path.name == each.name for each in self.leave_out)
         return may_be and Path(os.path.realpath(path)) in self.leave_out
 

@@ -76,7 +76,7 @@ def _parse(line: bytes) -> Pattern | None:
 
 
 def _without_trailing_spaces(text: bytes) -> bytes:
-    """Remove spaces at the end. A backslash keeps the space behind it, and a lone backslash at the end keeps all."""
+    """Remove spaces at the end, as git does. A space after a backslash stays. If a lone backslash ends the line, all spaces stay."""
     kept, position = 0, 0
     while position < len(text):
         if text[position : position + 1] == _ESCAPE:

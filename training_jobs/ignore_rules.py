@@ -21,7 +21,7 @@ class Rules:
 
     levels: tuple[tuple[Path, list[Pattern]], ...] = ()
     everything: bool = False
-    """A rule of the repository ignores the folder that holds all these paths."""
+    """Whether a rule of the repository ignores the whole folder, with all of these paths."""
 
     def ignore(self, path: Path, *, is_folder: bool) -> bool | None:
         """Return whether the rules ignore an entry: None = no rule matches, False = a rule with `!` includes it."""

@@ -70,7 +70,7 @@ class Results:
 
 @dataclass(frozen=True)
 class SearchedTrials:
-    """Trials of a sampler that learns. The request key of a trial is made of its number; the journal has the values of each.
+    """Trials of a sampler that learns. The request key of a trial contains its number. The journal has its values.
 
     `runner` None: there are no earlier trials.
     """

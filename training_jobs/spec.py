@@ -41,7 +41,7 @@ RECORDED = {"recorded": True}
 """Validation context for specs from a run record. It skips the rules that may be stricter now than when the job was accepted."""
 
 _TEXT_KEYS = ("name", "pool", "gpus", "image", "code", "setup", "command", "env", "secrets", "data", "labels")
-"""Keys of a job file below which a plain number is text as written: a version `3.10` stays "3.10"."""
+"""Keys of a job file whose values are text. A number below them stays as written: the version 3.10 does not become 3.1."""
 EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 _PLAIN = {"type": ["string", "number"]}
 _Text = Annotated[str, WithJsonSchema(_PLAIN)]

@@ -46,7 +46,7 @@ class Stop:
 
 @dataclass(frozen=True)
 class TrialJob:
-    """A trial with its validated job and request key. `chosen`: its values were chosen just now, so another process may choose others."""
+    """A trial with its validated job and request key. `chosen`: its values are not in the journal yet, so another process may choose others."""
 
     trial: Trial
     spec: JobSpec
@@ -119,7 +119,7 @@ def run_trials(
     """Submit the trials in order, at most `at_once` unfinished ones at a time, and wait for all. Return their last statuses.
 
     A trial that was submitted before is adopted, and continues if it is STOPPED. `retry` starts failed trials again, but no pruned ones.
-    `stop` is the one whose `sleep` the runner has. On the first error, and on an interrupt, no more trials start, running ones continue
+    `stop`: the object whose `sleep` the runner uses. On the first error, and on an interrupt, no more trials start, running ones continue
     without this process, and the error is raised.
     """
 

@@ -38,8 +38,8 @@ def command(
         bool,
         typer.Option(
             "--check",
-            help="For schedulers: exit with the job's outcome if the run has failed, was cancelled or is UNKNOWN, else 0; "
-            "print nothing about any other run that exists.",
+            help="For schedulers: exit with the job's outcome if the run has failed, was cancelled or is UNKNOWN, otherwise with 0; "
+            "print nothing if the run exists already and none of these applies.",
         ),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the run id and the exact API requests; create nothing.")] = False,

@@ -1,4 +1,4 @@
-"""Starts one node of a Slurm job: a folder of its own on the node's disk, then gpuyard's bootstrap. Its text is in GPUYARD_NODE_START."""
+"""Starts one node of a Slurm job: makes a working folder and runs gpuyard's bootstrap in it. The head passes this text to the nodes."""
 
 import os
 import shutil

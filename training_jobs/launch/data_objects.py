@@ -111,7 +111,7 @@ def find_objects(name: str, url: str) -> Sequence[DataObject]:
 
 
 def _local_files(root: Path) -> list[_LocalFile]:
-    """Return the files at a path, those that links name included. Folders that links name are left out."""
+    """Return the files at a path. Links to files are followed, links to folders are not."""
     if root.is_file():
         return [_LocalFile(root, "")]
     paths = [Path(parent) / name for parent, _, names in os.walk(root) for name in names]

@@ -1,4 +1,4 @@
-"""Copies a node's output to the run's folder, for services without a log: objects of stamped lines, named by time and number."""
+"""Copies a node's output to the run bucket, for services that keep no log. Each object has lines with their times."""
 
 from __future__ import annotations
 

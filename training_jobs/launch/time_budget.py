@@ -28,7 +28,10 @@ def remaining_s(limit_s: float, run_url: str, submission: int, attempt: int, now
 
 
 def _end(run_url: str, attempt: int, claim: dict[str, Any]) -> float:
-    """Return the end of an earlier start: from node 0's result, else HEARTBEAT_S after the last write of progress.json."""
+    """Return the Unix time at which an earlier start of the nodes ended.
+
+    Node 0's result has it. Without a result it is HEARTBEAT_S after progress.json was last written.
+    """
     folder = f"{run_url}/output/attempt-{attempt}"
     ended = _unix(_read_json(f"{folder}/node-0.json").get("ended_at"))
     if ended is not None:

@@ -46,7 +46,7 @@ class Stop:
 
 @dataclass(frozen=True)
 class TrialJob:
-    """A trial with its validated job and request key. `chosen`: its values are not in the journal yet, so another process may choose others."""
+    """A trial with its validated job and request key. `chosen`: its values are not in the journal yet, so another process may differ."""
 
     trial: Trial
     spec: JobSpec

@@ -45,8 +45,11 @@ class Boot:
     """Prefix of every path, only for tests."""
 
 
-def boot_script(boot: Boot) -> str:
-    """Return the script: its settings, then boot.sh. It runs as root at the first boot, on Google Cloud at every boot."""
+def boot_script(boot: Boot, before: str = "") -> str:
+    """Return the script: its settings, then boot.sh. It runs as root at the first boot, on Google Cloud at every boot.
+
+    `before`: shell code between settings and boot.sh. If it defines `replace_machine`, broken machines call that and do not shut down.
+    """
     settings = {
         "GPUS": boot.gpus,
         "FAST_NICS": boot.fast_nics,
@@ -62,7 +65,7 @@ def boot_script(boot: Boot) -> str:
         "ROOT": boot.root,
     }
     lines = [f"{name}={shlex.quote(str(value))}" for name, value in settings.items()]
-    return "\n".join(["#!/bin/bash", *lines, _BODY.read_text(encoding="utf-8")])
+    return "\n".join(["#!/bin/bash", *lines, *([before] if before else []), _BODY.read_text(encoding="utf-8")])
 
 
 def multipart(script: str) -> str:

@@ -1,6 +1,6 @@
 # Runs at the first boot of a machine, on Google Cloud at every boot: checks its health, puts containers on the local disks, configures their logs.
-# boot.py writes the settings above this line and documents them. A machine with broken hardware shuts itself down, and another takes its
-# place. A machine with a broken image stays, without jobs, because every machine in its place would be broken too, and cost money.
+# boot.py writes the settings above this line and documents them. A machine with broken hardware shuts itself down, or on Azure reports
+# itself, and another takes its place. A machine with a broken image stays, without jobs, because every machine in its place would be broken too, and cost money.
 set -uo pipefail
 
 SCRATCH=$ROOT/scratch
@@ -9,8 +9,13 @@ FSTAB=$ROOT/etc/fstab
 say() { echo "gpuyard: $*"; }
 
 give_up() {
-  say "unhealthy: $*; shutting down"
-  shutdown -h now # the service or machine group then terminates or replaces the machine
+  if declare -F replace_machine >/dev/null; then # on Azure: machine_health.sh
+    say "unhealthy: $*"
+    replace_machine "$*"
+  else
+    say "unhealthy: $*; shutting down"
+    shutdown -h now # the service or machine group then terminates or replaces the machine
+  fi
   exit 1
 }
 

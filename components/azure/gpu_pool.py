@@ -16,6 +16,7 @@ from .identity import Identity
 from .machine import prepare_machines
 from .network import Network
 from .pool_rules import pool_problems, ssh_key_problems
+from .replacement_limit import limit_replacements, make_counter
 from .scale_set import autoscale_profiles, keep_within, launcher_commands, scale_set
 
 __all__ = ["GpuPool"]
@@ -79,9 +80,21 @@ class GpuPool(MachinePoolBase[Network], AzureComponent):
             self._make_scale_set()
 
     def _make_scale_set(self) -> None:
-        machine = prepare_machines(self, self._orchestration, self._ssh_public_key, encryption_at_host=self._encryption_at_host)
+        counter, host = make_counter(self), self._encryption_at_host
+        machine = prepare_machines(self, self._orchestration, self._ssh_public_key, counter.script, encryption_at_host=host)
         machines = scale_set(self, machine)
+        limit_replacements(self, counter, machines)
         keep_within(self, machines, autoscale_profiles(self.spec, self.end, closed=self.closed))
         self.id, self.scale_set_name = machines.id, machines.name
         commands = partial(launcher_commands, max_nodes=self.nodes, gpus=self.machine.gpus)
         self._set_commands(machines.name, self.group.name, commands)
+
+    @property
+    def stop_message(self) -> str:
+        """Text of the alert for a pool that replaces no more machines."""
+        return (
+            f"pool {self.logical_name} has stopped: more than {self.spec.replacement_limit} of its machines had broken hardware within an "
+            "hour, or Azure's own limit was reached, so Azure replaces no broken machine; running jobs continue; find the fault in "
+            "/run/gpuyard/unhealthy of a broken machine, then run az vmss set-orchestration-service-state --service-name AutomaticRepairs "
+            "--action Resume"
+        )

@@ -11,10 +11,10 @@ import pulumi_azure_native as az
 from ..base import Tags, after, refuse
 from ..validation.submitters import ISSUER
 from .account import AzureComponent, ResourceGroup, group_problems
-from .roles import Grant, assignment_name, definition_id, folder_condition
+from .roles import CustomRole, Grant, Role, assignment_name, definition_id, folder_condition, role_guid
 from .subjects import exact_subject_problems
 
-__all__ = ["Identity", "assign"]
+__all__ = ["Identity", "assign", "define_role"]
 
 _AUDIENCE = "api://AzureADTokenExchange"
 
@@ -82,12 +82,12 @@ def assign(
 
     The assignment states the principal's type. Without the type, Azure looks up the principal, and may not find a new principal yet.
     """
-    known = pulumi.Output.all(grant.scope, principal_id)
+    known = pulumi.Output.all(grant.scope, grant.role.guid, principal_id)
     assignment = az.authorization.RoleAssignment(
         parent.child_name(f"may-{grant.suffix}"),
         scope=grant.scope,
-        role_definition_id=pulumi.Output.from_input(grant.scope).apply(lambda scope: definition_id(scope, grant.role)),
-        role_assignment_name=known.apply(lambda parts: assignment_name(parts[0], grant.role, parts[1])),
+        role_definition_id=known.apply(lambda parts: definition_id(parts[0], parts[1])),
+        role_assignment_name=known.apply(lambda parts: assignment_name(*parts)),
         principal_id=principal_id,
         principal_type=principal_type,
         description=grant.role.why,
@@ -95,3 +95,20 @@ def assign(
         **({"condition": folder_condition(grant.below), "condition_version": "2.0"} if grant.below else {}),
     )
     return pulumi.Output.from_input(assignment.id)
+
+
+def define_role(parent: AzureComponent, suffix: str, role: CustomRole) -> Role:
+    """Make a custom role that can be assigned in the parent's resource group. Its name is unique in the tenant, as Azure requires."""
+    guid = parent.group.id.apply(lambda group: role_guid(group, parent.child_name(suffix)))
+    made = az.authorization.RoleDefinition(
+        parent.child_name(suffix),
+        role_definition_id=guid,
+        role_name=guid.apply(lambda unique: f"gpuyard: {role.name} ({parent.child_name(suffix)}, {unique[:8]})"),
+        role_type="CustomRole",
+        description=role.why,
+        scope=parent.group.id,
+        assignable_scopes=[parent.group.id],
+        permissions=[{"actions": list(role.actions)}],
+        opts=parent.child_options(),
+    )
+    return Role(role.name, after(guid, [made.id]), role.why)

@@ -13,6 +13,7 @@ from ..boot import Boot, boot_script, multipart
 from ..spec.pool import GpuPoolSpec, Reservation
 from .fabric import Orchestration, has_trusted_launch, placement_arguments
 from .images import image_reference, image_urn
+from .replacement_limit import health_extension
 
 if TYPE_CHECKING:
     from .gpu_pool import GpuPool
@@ -59,16 +60,18 @@ class PreparedMachines(NamedTuple):
 
 
 def prepare_machines(
-    pool: GpuPool, orchestration: Orchestration, ssh_public_key: str | None, *, encryption_at_host: bool
+    pool: GpuPool, orchestration: Orchestration, ssh_public_key: str | None, health: pulumi.Output[str], *, encryption_at_host: bool
 ) -> PreparedMachines:
-    """Return the template, image and placement of the pool's machines."""
+    """Return the template, image and placement of the pool's machines. `health`: shell code that goes before boot.sh."""
     spec, row = pool.spec, pool.machine
+    data = health.apply(lambda before: custom_data(boot_of(row), before))
     profile = {
         **capacity_options(spec),
         "security_profile": security(row, encryption_at_host=encryption_at_host),
         "storage_profile": {"image_reference": image_of(spec, row), "os_disk": os_disk(spec, row)},
-        "os_profile": login(ssh_public_key, pool.logical_name[:_PREFIX_LIMIT], custom_data(boot_of(row))),
+        "os_profile": login(ssh_public_key, pool.logical_name[:_PREFIX_LIMIT], data),
         "network_profile": _network_profile(pool, orchestration),
+        "extension_profile": {"extensions": [health_extension()]},
         "scheduled_events_profile": {"terminate_notification_profile": {"enable": True, "not_before_timeout": _NOTICE}},
     }
     return PreparedMachines(profile, placement_arguments(row, orchestration))
@@ -101,9 +104,9 @@ def boot_of(row: catalogue.Machine) -> Boot:
     )
 
 
-def custom_data(boot: Boot) -> str:
+def custom_data(boot: Boot, before: str = "") -> str:
     """Return the boot script for cloud-init, in base64. Every user of the machine can read it; it contains no secret."""
-    return base64.b64encode(multipart(boot_script(boot)).encode("ascii")).decode("ascii")
+    return base64.b64encode(multipart(boot_script(boot, before)).encode("ascii")).decode("ascii")
 
 
 def os_disk(spec: GpuPoolSpec, row: catalogue.Machine) -> PlainDict:
@@ -138,7 +141,7 @@ def capacity_options(spec: GpuPoolSpec) -> PlainDict:
     return {"priority": "Regular"}
 
 
-def login(ssh_public_key: str | None, prefix: str, data: str) -> PlainDict:
+def login(ssh_public_key: str | None, prefix: str, data: pulumi.Input[str]) -> PlainDict:
     """Return the login settings: no passwords. `prefix`: beginning of the machines' host names."""
     key = {"path": f"/home/{ADMIN}/.ssh/authorized_keys", "key_data": ssh_public_key or NOBODYS_KEY}
     return {

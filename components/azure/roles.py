@@ -1,4 +1,4 @@
-"""Azure's built-in roles that a yard assigns, with the reason for each. Conditions and names of role assignments."""
+"""The roles that a yard assigns, built-in ones and its own, with the reason for each. Conditions and names of role assignments."""
 
 from __future__ import annotations
 
@@ -14,15 +14,19 @@ __all__ = [
     "BLOB_WRITER",
     "CONNECTION_APPROVER",
     "CRYPTO_USER",
+    "CUSTOM_ROLES",
     "ML_CLOSER",
     "ML_SUBMITTER",
     "REGISTRY_PULL",
+    "REPAIRS_STOPPER",
     "ROLES",
+    "CustomRole",
     "Grant",
     "Role",
     "assignment_name",
     "definition_id",
     "folder_condition",
+    "role_guid",
 ]
 
 _BLOBS = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
@@ -34,7 +38,15 @@ class Role(NamedTuple):
     """A built-in role: learn.microsoft.com/azure/role-based-access-control/built-in-roles."""
 
     name: str
-    guid: str
+    guid: pulumi.Input[str]
+    why: str
+
+
+class CustomRole(NamedTuple):
+    """A role that the yard defines, because every built-in role with these actions allows more."""
+
+    name: str
+    actions: tuple[str, ...]
     why: str
 
 
@@ -71,6 +83,13 @@ CONNECTION_APPROVER = Role(
     "on one storage account or registry: the workspace connects its managed network to it",
 )
 REGISTRY_PULL = Role("AcrPull", "7f951dda-4ed3-4680-a7ca-43fe172d538d", "on one registry: nodes pull the images of jobs")
+REPAIRS_STOPPER = CustomRole(
+    "stop repairs",
+    ("Microsoft.Compute/virtualMachineScaleSets/setOrchestrationServiceState/action", "Microsoft.Logic/workflows/runs/read"),
+    "on one scale set and on the pool's workflow: the workflow counts the machines that reported broken hardware, and suspends the "
+    "replacement of machines",
+)
+CUSTOM_ROLES = (REPAIRS_STOPPER,)
 ROLES = (BLOB_WRITER, ARTIFACTS_WRITER, BLOB_READER, CRYPTO_USER, ML_SUBMITTER, ML_CLOSER, CONNECTION_APPROVER, REGISTRY_PULL)
 
 
@@ -100,19 +119,24 @@ def folder_condition(folders: Sequence[str]) -> str:
     return f"(({others}) OR ({there}))"
 
 
-def definition_id(scope: str, role: Role) -> str:
-    """Return the id of a role's definition in the subscription of `scope`, a resource id.
+def definition_id(scope: str, guid: str) -> str:
+    """Return the id of a role's definition in the subscription of `scope`, a resource id. `guid`: the role's.
 
-    >>> definition_id("/subscriptions/s/resourceGroups/g", BLOB_READER)
+    >>> definition_id("/subscriptions/s/resourceGroups/g", "2a2b9908-6ea1-4ae2-8e65-a410df84e7d1")
     '/subscriptions/s/providers/Microsoft.Authorization/roleDefinitions/2a2b9908-6ea1-4ae2-8e65-a410df84e7d1'
     """
-    return f"/subscriptions/{scope.split('/')[2]}/providers/Microsoft.Authorization/roleDefinitions/{role.guid}"
+    return f"/subscriptions/{scope.split('/')[2]}/providers/Microsoft.Authorization/roleDefinitions/{guid}"
 
 
-def assignment_name(scope: str, role: Role, principal_id: str) -> str:
+def assignment_name(scope: str, guid: str, principal_id: str) -> str:
     """Return the name of an assignment: a GUID made from scope, role and principal. Azure refuses a second assignment with the same three.
 
-    >>> assignment_name("/subscriptions/s", BLOB_READER, "p") == assignment_name("/SUBSCRIPTIONS/S", BLOB_READER, "P")
+    >>> assignment_name("/subscriptions/s", "a1", "p") == assignment_name("/SUBSCRIPTIONS/S", "A1", "P")
     True
     """
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{scope}|{role.guid}|{principal_id}".lower()))
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{scope}|{guid}|{principal_id}".lower()))
+
+
+def role_guid(group_id: str, name: str) -> str:
+    """Return the GUID of a custom role. It is unique in the tenant, as Azure requires, because the group's id is part of it."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{group_id}|{name}".lower()))

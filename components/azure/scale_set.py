@@ -15,6 +15,7 @@ from ..pool_base import LauncherCommands, torchrun_command
 from ..spec.pool import GpuPoolSpec
 from .machine import PreparedMachines
 from .names import scale_set_name
+from .replacement_limit import REPAIRS
 
 if TYPE_CHECKING:
     from .gpu_pool import GpuPool
@@ -49,6 +50,7 @@ def scale_set(pool: GpuPool, machines: PreparedMachines) -> az.compute.VirtualMa
         zones=[pool.spec.zone],
         identity={"type": "UserAssigned", "user_assigned_identities": [pool.identity.id]},
         virtual_machine_profile=machines.profile,
+        automatic_repairs_policy=REPAIRS,
         tags=pool.azure_tags(),
         opts=pool.child_options(),
         **machines.placement,

@@ -72,7 +72,7 @@ SERVICES: Mapping[str, Mapping[str, Service]] = MappingProxyType(
             # a cluster costs as much as its machines: azure.microsoft.com/pricing/details/machine-learning. It has its own quota, and its
             # machines are in the workspace's network: learn.microsoft.com/azure/machine-learning/how-to-manage-quotas
             "azureml": Service("refused", ("on_demand", "spot"), ("on_demand", "spot"), machine_image=False),
-            "vms": Service("required", _AZURE, _AZURE, takes_jobs=False),
+            "vms": Service("required", _AZURE, _AZURE, takes_jobs=False, stops=True),
         },
     }
 )

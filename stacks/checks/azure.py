@@ -17,7 +17,8 @@ from .common import quotas_to_request, run_checks, targets_check
 __all__ = ["checks"]
 
 _ARM = "https://management.azure.com"
-_GRANT = "Microsoft.Authorization/roleAssignments/write"
+_GRANTS = ("Microsoft.Authorization/roleAssignments/write", "Microsoft.Authorization/roleDefinitions/write")
+_SCALE_SET = "azure-native:compute:VirtualMachineScaleSet"
 _NAMESPACES = {
     "applicationinsights": "Microsoft.Insights",
     "compute": "Microsoft.Compute",
@@ -51,6 +52,7 @@ def checks(facts: StackFacts, azure: AzureClients | None = None) -> Iterator[Che
         ("encryption at host", lambda: _encryption_at_host(facts, account)),
         *((f"quota {need.code or need.name}", partial(_quota, need, location, account)) for need in quotas_to_request(facts, location)),
         *((f"vault {name}", partial(_vault, name, account)) for name in _vaults(facts)),
+        *((f"pool {name}", partial(_repairs, name, account)) for name in _scale_sets(facts)),
         (
             "targets.json",
             lambda: targets_check(facts, f"pulumi stack output publish_targets --stack {facts.yard.stack}, and run the line"),
@@ -79,15 +81,19 @@ def _subscription(account: _Account) -> Check:
 
 
 def _rights(account: _Account) -> Check:
-    """Return whether the caller may assign roles, which the yard's identities need. Source: rest/api/authorization/permissions."""
+    """Return whether the caller may assign and define roles for the yard's identities. Source: rest/api/authorization/permissions."""
     found = account.get("/providers/Microsoft.Authorization/permissions", "2022-04-01")["value"]
-    if any(_matches(each.get("actions", [])) and not _matches(each.get("notActions", [])) for each in found):
-        return Check("rights", True, f"may {_GRANT}", None)
-    return Check("rights", False, f"may not {_GRANT}", "ask for Owner, or for Contributor with User Access Administrator")
+    missing = [grant for grant in _GRANTS if not any(_allows(each, grant) for each in found)]
+    if not missing:
+        return Check("rights", True, f"may {' and '.join(_GRANTS)}", None)
+    return Check("rights", False, f"may not {' and '.join(missing)}", "ask for Owner, or for Contributor with User Access Administrator")
 
 
-def _matches(patterns: list[str]) -> bool:
-    return any(fnmatchcase(_GRANT.lower(), pattern.lower()) for pattern in patterns)
+def _allows(permission: PlainDict, action: str) -> bool:
+    allowed, refused = (
+        any(fnmatchcase(action.lower(), pattern.lower()) for pattern in permission.get(key, [])) for key in ("actions", "notActions")
+    )
+    return allowed and not refused
 
 
 def _provider(name: str, account: _Account) -> Check:
@@ -103,7 +109,7 @@ def _namespaces(facts: StackFacts) -> list[str]:
 
 
 def _encryption_at_host(facts: StackFacts, account: _Account) -> Check | None:
-    if not facts.yard.of("azure-native:compute:VirtualMachineScaleSet"):
+    if not facts.yard.of(_SCALE_SET):
         return None
     found = account.get("/providers/Microsoft.Features/providers/Microsoft.Compute/features/EncryptionAtHost", "2021-07-01")
     state = str(found["properties"]["state"])
@@ -143,3 +149,24 @@ def _vaults(facts: StackFacts) -> list[str]:
     """Return the names of vaults that a plan knows: vaults in an existing resource group."""
     found = (vault.inputs.get("vaultName") for vault in facts.yard.of("azure-native:keyvault:Vault"))
     return sorted({name for name in found if isinstance(name, str)})
+
+
+def _repairs(name: str, account: _Account) -> Check | None:
+    """Return whether Azure replaces broken machines of a scale set; None: the stack is not up."""
+    service = "/providers/Microsoft.Compute/virtualMachineScaleSets"
+    ids = [str(each["id"]) for each in account.get(service, "2024-07-01")["value"] if each["name"] == name]
+    if not ids:
+        return None
+    below = ids[0].removeprefix(f"/subscriptions/{account.subscription}")
+    services = account.get(f"{below}/instanceView", "2024-07-01").get("orchestrationServices", [])
+    states = [str(each["serviceState"]) for each in services if each["serviceName"] == "AutomaticRepairs"]
+    if states == ["Running"]:
+        return Check(f"pool {name}", True, "Azure replaces its broken machines", None)
+    command = f"az vmss set-orchestration-service-state --ids {ids[0]} --service-name AutomaticRepairs --action Resume"
+    fix = f"find the fault in /run/gpuyard/unhealthy of a broken machine, then run {command}"
+    return Check(f"pool {name}", False, f"Azure replaces no broken machine, its repairs are {' '.join(states) or 'not enabled'}", fix)
+
+
+def _scale_sets(facts: StackFacts) -> list[str]:
+    """Return the names of the scale sets of `vms` pools."""
+    return sorted(str(each.inputs["vmScaleSetName"]) for each in facts.yard.of(_SCALE_SET))

@@ -88,9 +88,9 @@ class FakeMachine:
             (known / str(index) / "vendor").write_text("0x10de\n")
             (known / str(index) / "class").write_text(f"{kind}\n")
 
-    def boot(self, boot: Boot = HEALTHY, **environment: str) -> subprocess.CompletedProcess[str]:
+    def boot(self, boot: Boot = HEALTHY, *, before: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
         script = self.fake / "script"
-        script.write_text(boot_script(dataclasses.replace(boot, root=str(self.root))))
+        script.write_text(boot_script(dataclasses.replace(boot, root=str(self.root)), before))
         env = {"PATH": str(self.bin), "FAKE": str(self.fake), **environment}
         return subprocess.run([str(self.bin / "bash"), str(script)], env=env, capture_output=True, text=True, check=False, timeout=60)
 

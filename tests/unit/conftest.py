@@ -105,6 +105,8 @@ def _azure(args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
     given = dict(args.inputs)
     if kind in ("Workspace", "Workflow") and "identity" in given:
         given["identity"] = {**given["identity"], "principalId": f"{args.name}-principal"}
+    if kind == "Workflow":
+        computed["accessEndpoint"] = f"https://logic.azure.com/workflows/{args.name}"
     if kind == "Vault":
         given["properties"] = {**given["properties"], "vaultUri": f"https://{chosen}.vault.azure.net/"}
     below = "" if kind == "ResourceGroup" else f"/providers/Microsoft.X/{kind}/{chosen}"

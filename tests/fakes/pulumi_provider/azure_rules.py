@@ -70,9 +70,11 @@ def _made(token: str, urn: str, inputs: Mapping[str, Any]) -> tuple[str, dict[st
 
 
 def _own(token: str, urn: str, name: str) -> dict[str, Any]:
-    """Return further outputs of a resource: the ids of an identity, the URIs of a key."""
+    """Return further outputs of a resource: the ids of an identity, the URIs of a key, the address of a workflow."""
     if token == _IDENTITY:
         return {"principalId": _guid(urn, "principal"), "clientId": _guid(urn, "client"), "tenantId": TENANT}
+    if token == "azure-native:logic:Workflow":
+        return {"accessEndpoint": f"https://prod-1.{LOCATION}.logic.azure.com:443/workflows/{digits(urn)}"}
     if token == "azure-native:keyvault:Key":
         return {"keyUri": f"https://vault/keys/{name}", "keyUriWithVersion": f"https://vault/keys/{name}/{digits(urn)}"}
     return {}

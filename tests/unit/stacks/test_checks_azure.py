@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gpuyard.components.azure.names import scale_set_name
 from gpuyard.components.planning.recorder import Answers
 from gpuyard.components.planning.regions import default_regions
 from gpuyard.components.planning.yard import RecordedYard
@@ -17,6 +18,7 @@ from tests.helpers import committed_stacks
 
 SUBSCRIPTION = "/subscriptions/00000000-0000-0000-0000-000000000000"
 STACK = "prod-azure"
+POOL = scale_set_name("gpuyard/prod-azure", "h200")
 
 
 def usage(name: str, limit: int) -> dict[str, Any]:
@@ -30,7 +32,16 @@ HEALTHY: dict[str, Any] = {
     "/providers/Microsoft.Compute/locations/eastus2/usages": {"value": [usage("standardNDISRH200V5Family", 384)]},
     "/providers/Microsoft.MachineLearningServices/locations/eastus2/usages": {"value": [usage("Total Low-Priority vCPUs", 384)]},
     "/providers/Microsoft.KeyVault/deletedVaults": {"value": []},
+    "/providers/Microsoft.Compute/virtualMachineScaleSets": {"value": []},
 }
+SCALE_SET = "/resourceGroups/g/providers/Microsoft.Compute/virtualMachineScaleSets"
+
+
+def repairs(state: str) -> dict[str, Any]:
+    """Return the answers for the scale set of the stack's `vms` pool with this state of its automatic repairs."""
+    view = {"orchestrationServices": [{"serviceName": "AutomaticRepairs", "serviceState": state}]}
+    listed = [{"name": name, "id": f"{SUBSCRIPTION}{SCALE_SET}/{name}"} for name in ("other", POOL)]
+    return {"/providers/Microsoft.Compute/virtualMachineScaleSets": {"value": listed}, f"{SCALE_SET}/{POOL}/instanceView": view}
 
 
 def found(changes: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -74,6 +85,12 @@ def test_a_ready_subscription_has_no_fix() -> None:
             "rights",
             "ask for Owner",
         ),
+        (
+            {"/providers/Microsoft.Authorization/permissions": {"value": [{"actions": ["Microsoft.Authorization/roleAssignments/*"]}]}},
+            "rights",
+            "ask for Owner",
+        ),
+        (repairs("Suspended"), f"pool {POOL}", f"set-orchestration-service-state --ids {SUBSCRIPTION}{SCALE_SET}/{POOL} "),
         ({"/providers/Microsoft.Storage": {"registrationState": "NotRegistered"}}, "provider Microsoft.Storage", "az provider register"),
         (
             {
@@ -97,3 +114,8 @@ def test_each_obstacle_has_a_fix(changes: dict[str, Any], name: str, fix: str) -
     assert not check.ok
     assert check.fix is not None
     assert fix in check.fix
+
+
+def test_the_pool_of_a_stack_that_is_up_replaces_broken_machines() -> None:
+    assert f"pool {POOL}" not in found()
+    assert found(repairs("Running"))[f"pool {POOL}"].ok

@@ -153,6 +153,7 @@ def test_the_golden_scale_set(record: Any) -> None:
     assert group == "net-group"
     assert given.pop("identity")["type"] == "UserAssigned"
     assert given == {
+        "automaticRepairsPolicy": {"enabled": True, "gracePeriod": "PT10M", "repairAction": "Replace"},
         "orchestrationMode": "Uniform",
         "overprovision": False,
         "platformFaultDomainCount": 1,
@@ -180,26 +181,18 @@ def test_children_of_pools(record: Any, preview: bool) -> None:
 
     recorded = record(program, preview=preview)
     pools = [line for line in kinds(recorded) if not line.partition(" ")[2].startswith("net")]
-    assert pools == [
-        "AutoscaleSetting flex-bounds",
-        "AutoscaleSetting held-bounds",
-        "AutoscaleSetting spot-bounds",
-        "GpuPool flex",
-        "GpuPool held",
-        "GpuPool ml",
-        "GpuPool spot",
-        "Identity flex-node",
-        "Identity held-node",
-        "Identity ml-node",
-        "Identity spot-node",
-        "UserAssignedIdentity flex-node-identity",
-        "UserAssignedIdentity held-node-identity",
-        "UserAssignedIdentity ml-node-identity",
-        "UserAssignedIdentity spot-node-identity",
-        "VirtualMachineScaleSet flex-machines",
-        "VirtualMachineScaleSet held-machines",
-        "VirtualMachineScaleSet spot-machines",
-    ]
+    every = ("GpuPool {}", "Identity {}-node", "UserAssignedIdentity {}-node-identity")
+    machines = (
+        "ActivityLogAlert {}-repairs",
+        "AutoscaleSetting {}-bounds",
+        "RoleAssignment {}-may-count-replacements",
+        "RoleAssignment {}-may-stop-replacements",
+        "RoleDefinition {}-stops-repairs",
+        "VirtualMachineScaleSet {}-machines",
+        "Workflow {}-replacements",
+    )
+    expected = {"ml": every} | dict.fromkeys(("spot", "flex", "held"), (*every, *machines))
+    assert pools == sorted(line.format(pool) for pool, lines in expected.items() for line in lines)
     held = recorded.inputs(SCALE_SET, "held-machines")
     assert held["singlePlacementGroup"] is False  # Azure requires it with a reservation
     assert held["virtualMachineProfile"]["capacityReservation"] == {"capacityReservationGroup": {"id": RESERVED["reservation"]}}

@@ -14,13 +14,16 @@ from gpuyard.training_jobs.target import AzureMlTarget, parse_targets
 from tests.helpers.azure_sample_yard import CLUSTER, DATA, SECRET, SUBJECT, SUBNET, TAGS, VMS, VNET, declare, kinds, token
 
 COMPUTE, WORKSPACE = token("machinelearningservices:Compute"), token("machinelearningservices:Workspace")
-ASSIGNMENT = token("authorization:RoleAssignment")
+ASSIGNMENT, CUSTOM = token("authorization:RoleAssignment"), token("authorization:RoleDefinition")
 LOGS = "train-workspace-storage"
 
 
 def roles(recorded: Any) -> dict[str, tuple[str, str, str]]:
     """Return role, last part of the scope, and principal of each role assignment by its name."""
     by_guid = {role.guid: role.name for role in ROLES}
+    for request in recorded.resources.values():
+        if request.type == CUSTOM:
+            by_guid[recorded.inputs(CUSTOM, request.name)["roleDefinitionId"]] = request.name
     found = {}
     for request in recorded.resources.values():
         if request.type == ASSIGNMENT:
@@ -94,7 +97,10 @@ def test_every_identity_has_single_roles_on_single_resources(record: Any) -> Non
     account = recorded.inputs(token("storage:BlobContainer"), "runs-container")["accountName"]
     workspace = recorded.inputs(WORKSPACE, "train-workspace")["workspaceName"]
     storage = recorded.inputs(token("storage:StorageAccount"), "train-workspace-storage")["accountName"]
+    machines = recorded.inputs(token("compute:VirtualMachineScaleSet"), "lab-machines")["vmScaleSetName"]
     assert roles(recorded) == {
+        "lab-may-count-replacements": ("lab-stops-repairs", "lab-replacements", "lab-replacements-principal"),
+        "lab-may-stop-replacements": ("lab-stops-repairs", machines, "lab-replacements-principal"),
         "train-may-close": ("AzureML Compute Operator", workspace, "train-end-principal"),
         "train-may-connect-runs": ("Azure AI Enterprise Network Connection Approver", account, "train-workspace-principal"),
         "train-may-h100-reads-data": ("Storage Blob Data Reader", "nlp", node),

@@ -15,7 +15,7 @@ def command(
     partition: Annotated[str, typer.Option(help="Partition that runs the jobs.", show_default=False)],
     gpus_per_node: Annotated[int, typer.Option(min=0, help="GPUs of one node.")] = 0,
     accelerator: Annotated[
-        str | None, typer.Option(help="GPU model, such as H100; default: jobs cannot check it.", show_default=False)
+        str | None, typer.Option(help="GPU model, as jobs name it in `gpus:`, such as H100; default: none.", show_default=False)
     ] = None,
     python: Annotated[str, typer.Option(help="Python on the nodes, with torch.")] = "python3",
     work_dir: Annotated[Path, typer.Option(help="Folder that the nodes share, for output of jobs before their script starts.")] = Path(

@@ -20,7 +20,7 @@ from .account import AzureComponent, ResourceGroup, account, configured_location
 from .bucket import Bucket
 from .cluster import close_clusters, make_cluster
 from .gpu_pool import GpuPool
-from .identity import Identity, assign
+from .identity import Identity, assign, define_role
 from .job_targets import TargetContext, azureml_target, publish_command, short_location
 from .private_access import (
     PrivateLinkTarget,
@@ -227,9 +227,10 @@ class JobService(JobServiceBase[GpuPool, Bucket], AzureComponent):
 
     def _submitter(self, submitters: Sequence[str], run: Bucket, workspace: ml.Workspace | None) -> pulumi.Output[str] | None:
         """Give pipelines an identity with the roles of a submitter, and people and groups the roles themselves."""
-        if workspace is None:
+        if workspace is None or not submitters:
             return None
-        grants = [Grant("writes-runs", BLOB_WRITER, run.id, SUBMITTERS_WRITE), Grant("submits", ML_SUBMITTER, workspace.id)]
+        role = define_role(self, "submits-jobs", ML_SUBMITTER)
+        grants = [Grant("writes-runs", BLOB_WRITER, run.id, SUBMITTERS_WRITE), Grant("submits", role, workspace.id)]
         for kind, object_id in map(principal, people_of(submitters)):
             for grant in grants:
                 assign(self, grant._replace(suffix=f"{grant.suffix}-{object_id[:8]}"), object_id, kind)

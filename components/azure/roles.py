@@ -66,11 +66,23 @@ CRYPTO_USER = Role(
     "e147488a-f6f5-4113-8e2d-b22465e65bf6",
     "on the vault with only the yard's key: a storage account wraps its own key with the yard's key",
 )
-ML_SUBMITTER = Role(
-    "AzureML Data Scientist",
-    "f6c7c914-8db3-469d-8ca1-694a8f32e121",
-    "on one workspace: submitters start, watch and stop jobs; they cannot change clusters or the workspace. They can also start jobs on "
-    "serverless compute, because no role excludes it: only the subscription's quotas limit that",
+_ML = "Microsoft.MachineLearningServices/workspaces"
+ML_SUBMITTER = CustomRole(
+    "submit jobs",
+    # Microsoft's list for submitting jobs, with the reads that a command job needs in place of all reads: how-to-assign-roles of 2024-09-03
+    # (table "Common scenarios"); names from role-based-access-control/permissions/ai-machine-learning
+    (
+        f"{_ML}/read",
+        f"{_ML}/computes/read",
+        f"{_ML}/datastores/read",
+        *(f"{_ML}/environments/{action}" for action in ("read", "write", "build/action", "readSecrets/action")),
+        *(f"{_ML}/environments/versions/{action}" for action in ("read", "write")),
+        *(f"{_ML}/experiments/{action}" for action in ("read", "runs/read")),
+        *(f"{_ML}/jobs/{action}" for action in ("read", "write", "cancel/action", "operationresults/read")),
+        *(f"{_ML}/metadata/artifacts/{action}" for action in ("read", "write")),
+    ),
+    "on one workspace: submitters start, watch and stop jobs; they cannot change clusters, endpoints, connections or the workspace. They "
+    "can also start jobs on serverless compute, because no role excludes it: only quotas limit that",
 )
 ML_CLOSER = Role(
     "AzureML Compute Operator",
@@ -89,8 +101,8 @@ REPAIRS_STOPPER = CustomRole(
     "on one scale set and on the pool's workflow: the workflow counts the machines that reported broken hardware, and suspends the "
     "replacement of machines",
 )
-CUSTOM_ROLES = (REPAIRS_STOPPER,)
-ROLES = (BLOB_WRITER, ARTIFACTS_WRITER, BLOB_READER, CRYPTO_USER, ML_SUBMITTER, ML_CLOSER, CONNECTION_APPROVER, REGISTRY_PULL)
+CUSTOM_ROLES = (ML_SUBMITTER, REPAIRS_STOPPER)
+ROLES = (BLOB_WRITER, ARTIFACTS_WRITER, BLOB_READER, CRYPTO_USER, ML_CLOSER, CONNECTION_APPROVER, REGISTRY_PULL)
 
 
 class Grant(NamedTuple):

@@ -93,12 +93,21 @@ def _cel_holds(expression: str, bucket: str, path: str) -> bool:
 
 def azure_rights(recorded: Any, container: str) -> dict[str, Right]:
     """Return the rights of each principal on the blobs of a container, by the principal. `container`: the end of its resource id."""
+    custom = set()
+    for request in recorded.resources.values():
+        if request.type == "azure-native:authorization:RoleDefinition":
+            given = recorded.inputs(request.type, request.name)
+            assert not [
+                action for each in given["permissions"] for action in each["actions"] if action.startswith(("*", "Microsoft.Storage"))
+            ]
+            assert not any(each.get("dataActions") for each in given["permissions"])
+            custom.add(given["roleDefinitionId"])
     grants: dict[str, list[tuple[str, str]]] = {}
     for request in recorded.resources.values():
         if request.type == "azure-native:authorization:RoleAssignment":
             given = recorded.inputs(request.type, request.name)
             guid = given["roleDefinitionId"].rpartition("/")[2]
-            assert guid in {role.guid for role in ROLES}
+            assert guid in {role.guid for role in ROLES} | custom
             if given["scope"].endswith(container) and guid in _BLOB_ROLES:
                 assert ("condition" in given) == (given.get("conditionVersion") == "2.0")
                 grants.setdefault(given["principalId"], []).append((guid, given.get("condition", "")))

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from gpuyard.components.azure.roles import ML_SUBMITTER
 from tests.fakes.azure.azureml_job_rules import problem_of
 from tests.fakes.azure.azureml_jobs import ENDED, Cluster, Job
 from tests.fakes.azure.entra import CLIENT, claims_of
@@ -18,6 +19,20 @@ SUBSCRIPTION = "99999999-8888-7777-6666-555555555555"
 WORKSPACE = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/yard/providers/Microsoft.MachineLearningServices/workspaces/train"
 LOG_HOST = "gpuyardlogs.blob.core.windows.net"
 SAS = "signature-of-a-log"
+_ML = "Microsoft.MachineLearningServices/workspaces"
+ACTIONS = {
+    "put_environment": f"{_ML}/environments/versions/write",
+    "put_job": f"{_ML}/jobs/write",
+    "get_job": f"{_ML}/jobs/read",
+    "list_jobs": f"{_ML}/jobs/read",
+    "cancel_job": f"{_ML}/jobs/cancel/action",
+    "get_compute": f"{_ML}/computes/read",
+    "get_workspace": f"{_ML}/read",
+    "get_run": f"{_ML}/experiments/runs/read",
+    "get_details": f"{_ML}/experiments/runs/read",
+    "get_runs": f"{_ML}/experiments/runs/read",
+}
+"""Operation -> action that a role must allow: role-based-access-control/permissions/ai-machine-learning, read on 2026-12-01."""
 _WS = r"(?P<workspace>/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.MachineLearningServices/workspaces/[^/]+)"
 
 
@@ -53,13 +68,17 @@ class FakeAzureMl(Cluster, FakeHttps):
         self._lives: list[threading.Thread] = []
 
     def admit(self, call: Call) -> None:
-        """Require a token for ARM and the run history, and the URL's signature for a log."""
+        """Require a token for ARM and the run history, the right in a submitter's role, and the URL's signature for a log."""
         if call.operation == "get_log":
             if call.query.get("sig") != SAS or "Authorization" in call.headers:
                 raise RefusalError(403, "AuthenticationFailed", "Signature did not match")
             return
         audience = {"discovery": None, "get_run": "https://ml.azure.com", "get_details": "https://ml.azure.com",
                   "get_runs": "https://ml.azure.com"}.get(call.operation, "https://management.azure.com")  # fmt: skip
+        if audience and ACTIONS[call.operation] not in ML_SUBMITTER.actions:
+            raise RefusalError(
+                403, "AuthorizationFailed", f"The client does not have authorization to perform action {ACTIONS[call.operation]}"
+            )
         claims = claims_of(call.headers)
         if audience and (str(claims.get("aud", "")).rstrip("/") != audience or claims.get("appid") != CLIENT):
             raise RefusalError(401, "InvalidAuthenticationToken", f"The access token is missing or invalid for {audience}")

@@ -58,6 +58,7 @@ def test_tokens_and_child_names_do_not_change(record: Any, preview: bool) -> Non
         "RoleAssignment train-may-lab-writes-runs",
         "RoleAssignment train-submitter-may-submits",
         "RoleAssignment train-submitter-may-writes-runs",
+        "RoleDefinition train-submits-jobs",
         "StorageAccount train-workspace-storage",
         "UserAssignedIdentity train-submitter-identity",
         "Vault train-workspace-vault",
@@ -108,7 +109,7 @@ def test_every_identity_has_single_roles_on_single_resources(record: Any) -> Non
         "train-may-h100-writes-runs": ("Storage Blob Data Contributor", "runs", node),
         "train-may-lab-reads-data": ("Storage Blob Data Reader", "nlp", lab),
         "train-may-lab-writes-runs": ("Storage Blob Data Contributor", "runs", lab),
-        "train-submitter-may-submits": ("AzureML Data Scientist", workspace, submitter),
+        "train-submitter-may-submits": ("train-submits-jobs", workspace, submitter),
         "train-submitter-may-writes-runs": ("Storage Blob Data Contributor", "runs", submitter),
     }
     assert recorded.exports["submitter_role"] == "train-submitter-identity-client"
@@ -116,6 +117,15 @@ def test_every_identity_has_single_roles_on_single_resources(record: Any) -> Non
     given = recorded.inputs(token("managedidentity:FederatedIdentityCredential"), credential)
     assert (given["issuer"], given["subject"]) == ("https://token.actions.githubusercontent.com", SUBJECT)
     assert given["audiences"] == ["api://AzureADTokenExchange"]
+
+
+def test_submitters_can_neither_make_endpoints_nor_read_connections(record: Any) -> None:
+    role = record(declare).inputs(CUSTOM, "train-submits-jobs")
+    [permission] = role["permissions"]
+    allowed = {action.removeprefix("Microsoft.MachineLearningServices/workspaces/") for action in permission["actions"]}
+    assert {"jobs/write", "jobs/cancel/action", "computes/read", "environments/versions/write"} < allowed
+    assert not [action for action in allowed if "*" in action or "ndpoints" in action or action.startswith(("connections", "computes/w"))]
+    assert CUSTOM not in {each.type for each in record(lambda: declare(submitters=(), pools={"h100": CLUSTER})).resources.values()}
 
 
 def test_people_and_groups_get_the_roles_of_a_submitter_themselves(record: Any) -> None:

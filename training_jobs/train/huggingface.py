@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from ..launch.storage import StorageUnreachableError
 from . import llama, tensor_file
 from .config import Config, ConfigError
 from .metrics import Output
@@ -52,12 +53,17 @@ def their_name(name: str) -> str:
 
 
 def with_shape(config: Config) -> Config:
-    """Return the config with the shape of the model at `init`. Raises ConfigError if the trainer cannot load this kind of model."""
+    """Return the config with the shape of the model at `init`.
+
+    Raises ConfigError if the trainer cannot load this kind of model, StorageUnreachableError if the storage does not answer.
+    """
     fs, root = open_filesystem(config.init.rstrip("/"))
     try:
         about = json.loads(fs.cat_file(f"{root}/config.json"))
         return replace(config, model="llama", **_shape(about))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except StorageUnreachableError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"init: got {config.init}, whose config.json cannot be read ({type(error).__name__}: {error})") from None
 
 
@@ -94,20 +100,26 @@ def _shape(about: dict[str, Any]) -> dict[str, Any]:
 
 
 def load_weights(url: str, model: nn.Module) -> None:
-    """Load a folder's weights into a sharded or whole model. Rank 0 reads one tensor at a time. Raises ConfigError on all ranks."""
+    """Load a folder's weights into a sharded or whole model. Rank 0 reads one tensor at a time.
+
+    Raises ConfigError or StorageUnreachableError on all ranks if the folder cannot be used.
+    """
     names = {name: their_name(name) for name, _ in model.named_parameters()}
     fs, root = open_filesystem(url.rstrip("/"))
     shared: list[Any] = [None]
     if dist.get_rank() == 0:
         try:
             table = dict(_table(fs, root))
-            missing = [theirs for theirs in names.values() if theirs not in table]
-            shapes = {name: list(parameter.shape) for name, parameter in model.named_parameters()}
-            wrong = [theirs for name, theirs in names.items() if theirs in table and table[theirs]["shape"] != shapes[name]]
-            shared = [f"missing or of another shape: {', '.join((missing + wrong)[:5])}" if missing or wrong else table]
-        except (OSError, ValueError, KeyError) as error:
+            shapes = {names[name]: list(parameter.shape) for name, parameter in model.named_parameters()}
+            unusable = [name for name, shape in shapes.items() if not _is_usable(table.get(name), shape)]
+            shared = [f"missing, or of another shape or type: {', '.join(unusable[:5])}" if unusable else table]
+        except StorageUnreachableError as error:
+            shared = [error]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             shared = [f"{type(error).__name__}: {error}"]
     dist.broadcast_object_list(shared)
+    if isinstance(shared[0], StorageUnreachableError):
+        raise shared[0]
     if isinstance(shared[0], str):
         raise ConfigError(f"init: the weights of {url} cannot be loaded: {shared[0]}")
     for name, parameter in model.named_parameters():
@@ -124,18 +136,27 @@ def load_weights(url: str, model: nn.Module) -> None:
                 parameter.copy_(whole)
 
 
+def _is_usable(entry: _Entry | None, shape: list[int]) -> bool:
+    return entry is not None and entry["shape"] == shape and entry["dtype"] in _DTYPES
+
+
 def _table(fs: Any, root: str) -> Iterator[tuple[str, _Entry]]:
-    """Yield the name and location of every tensor in the folder, from the headers of its files."""
+    """Yield the name and location of every tensor in the folder, from the headers of its files. Raises ValueError for a truncated file."""
     if fs.exists(f"{root}/model.safetensors.index.json"):
         files = sorted(set(json.loads(fs.cat_file(f"{root}/model.safetensors.index.json"))["weight_map"].values()))
     else:
         files = ["model.safetensors"]
     for file in files:
+        size = fs.size(f"{root}/{file}")
         length = int.from_bytes(fs.cat_file(f"{root}/{file}", start=0, end=8), "little")
+        if 8 + length > size:
+            raise ValueError(f"{file} is truncated: it has {size} bytes, and its header alone has {8 + length}")
         header = json.loads(fs.cat_file(f"{root}/{file}", start=8, end=8 + length))
         for name, about in header.items():
             if name != "__metadata__":
                 begin, end = (8 + length + offset for offset in about["data_offsets"])
+                if end > size:
+                    raise ValueError(f"{file} is truncated: it has {size} bytes, and {name} ends at {end}")
                 yield name, {"file": file, "dtype": about["dtype"], "shape": about["shape"], "begin": begin, "end": end}
 
 

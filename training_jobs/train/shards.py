@@ -73,11 +73,17 @@ class DataIndex:
 
 
 def open_filesystem(url: str) -> tuple[Any, str]:
-    """Open the filesystem of a URL. Returns it and the path in it; a file:// URL may be percent-encoded."""
-    if urlsplit(url).scheme == "file":
-        fs, path = fsspec.core.url_to_fs(unquote(urlsplit(url).path))
-    else:  # without a cache of listings: other nodes write too
-        fs, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
+    """Open the filesystem of a URL. Returns it and the path in it; a file:// URL may be percent-encoded.
+
+    Raises ConfigError if fsspec does not know the URL's scheme, or needs a package that is not installed.
+    """
+    try:
+        if urlsplit(url).scheme == "file":
+            fs, path = fsspec.core.url_to_fs(unquote(urlsplit(url).path))
+        else:  # without a cache of listings: other nodes write too
+            fs, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
+    except (ValueError, ImportError) as error:
+        raise ConfigError(f"{url} cannot be opened: {error}") from None
     return (fs if isinstance(fs, fsspec.implementations.local.LocalFileSystem) else RetryingFilesystem(fs)), path
 
 
@@ -157,6 +163,8 @@ class Shards:
         temporary = cached.with_suffix(".tmp")
         try:
             fs.get_file(path, str(temporary))
+        except StorageUnreachableError:
+            raise
         except OSError as error:
             return f"cannot be read: {error}"
         if problem := _problem(temporary, file, self._record):

@@ -12,6 +12,7 @@ import fsspec
 import numpy as np
 import pytest
 
+from gpuyard.training_jobs.launch.storage import StorageUnreachableError
 from gpuyard.training_jobs.train import prepare
 from gpuyard.training_jobs.train.config import Config, ConfigError
 from gpuyard.training_jobs.train.data import ImageBatches, InMemorySplit, TokenWindows, assign_split, load
@@ -159,6 +160,25 @@ def test_a_truncated_transfer_is_retried_once_then_reported(tmp_path: Path, monk
     cuts[:] = [True, True]
     with pytest.raises(DataError, match=r"damaged, fetched twice: .* bytes, the index says"):
         Shards(url, index, "val", tmp_path / "cache", 1.0)[0]
+
+
+def test_a_shard_of_unreachable_storage_is_not_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that ends with 74 is retried, one with damaged data never."""
+    url, fs = _remote(tmp_path, "far-4")
+    shards = Shards(url, read_index(url), "train", tmp_path / "cache", 1.0)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise ConnectionError("no route to the store")
+
+    monkeypatch.setattr("gpuyard.training_jobs.launch.storage._PAUSES_S", ())
+    monkeypatch.setattr(type(fs), "get_file", fail)
+    with pytest.raises(StorageUnreachableError, match="no route to the store"):
+        shards[0]
+
+
+def test_a_url_that_fsspec_cannot_open_is_named() -> None:
+    with pytest.raises(ConfigError, match="s4://bucket/tokens cannot be opened: Protocol not known: s4"):
+        load(Config(data="s4://bucket/tokens"))
 
 
 def test_the_cache_has_a_size_limit(tmp_path: Path) -> None:

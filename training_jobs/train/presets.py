@@ -1,10 +1,10 @@
 """The presets. Each has the settings that differ from Config's defaults. To add a preset, add a row.
 
 The larger presets have batches of about half a million tokens. `micro` should fit on one GPU with 80 GB. Each `lr` is the peak
-learning rate that Pythia uses for this size: 6e-4, 3e-4, 2e-4 and 1.2e-4 for 125M, 350M, 1.3B and 6.7B (README and
-configs of github.com/EleutherAI/pythia, read 2026-12-01), with batches of 2 to 4 million tokens. They are said to be
-GPT-3's (arXiv:2005.14165, table 2.1, not read). Models with normalised queries and keys tolerate higher rates. No run on a GPU has tuned
-them. The names count the embedding once, as GPT-2 does, although their output matrices are separate. The
+learning rate of GPT-3 for this size: 6e-4, 3e-4, 2e-4 and 1.2e-4 for 125M, 350M, 1.3B and 6.7B, with batches of 0.5, 0.5, 1 and 2
+million tokens (arXiv:2005.14165, table 2.1). Pythia uses the same rates with batches of 2 to 4 million tokens (README and configs of
+github.com/EleutherAI/pythia). Both were read 2026-12-01. Models with normalised queries and keys tolerate higher rates. No run on a GPU
+has tuned them. The names count the embedding once, as GPT-2 does, although their output matrices are separate. The
 output matrix of gpt_tiny is its embedding, with which it learns faster.
 """
 

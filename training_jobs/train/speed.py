@@ -19,14 +19,16 @@ from .model import padded_vocab
 
 # Dense FLOP/s of bf16, or of fp16 where a device has no bf16 (V100, T4): half of the value "with sparsity" in data sheets. A row matches if
 # all its words are in the device's name. The first such row is taken.
-# NVIDIA's own pages were not opened. Copies of their tables on other pages were read 2026-12-01, but for A10:
+# NVIDIA's own pages could not be opened. What they say was read on other pages, 2026-12-01:
 # - GB200, B200: 5 and 4.5 PFLOPS with sparsity (NVIDIA's Blackwell data sheet, one GPU). Some pages give both 4.5.
 # - H100 989, PCIe 756, NVL 835 and H200 989: also the table of torchtitan 0258167, tools/utils.py. H200 NVL: 1,671 with sparsity, as the
-#   H100 NVL; an owner measured 836 (bf16 product).
+#   H100 NVL; an owner measured 836 (bf16 product). GH200 has the H100's or H200's GPU: 989 (three tables of other projects).
+# - A100 312, 624 with sparsity: nvidia-a100-datasheet-us-nvidia-1758950-r4-web.pdf, quoted by glennklockwood.com/garden/processors/A100.
+# - L4 121 and A10 125: nvidia.com/en-us/data-center/l4 and /products/a10-gpu, quoted in text-generation-inference's launcher/src/main.rs.
+#   L4: also 242 with sparsity on other pages. L40S 362: nanochat's table (get_peak_flops). L40 181.05.
 # - A10G: 70, 140 with sparsity (d1.awsstatic.com/product-marketing/ec2/NVIDIA_AWS_A10G_DataSheet_FINAL_02_17_2022.pdf). An owner measured
 #   66.6. The 125 in many lists is the A10's.
 # - V100: 125 with NVLink, 112 on PCIe (tesla-volta-v100-datasheet-letter-fnl-web.pdf). T4: 65 (t4-tensor-core-datasheet).
-# - A100 312, L4 121, L40S 362: also nanochat's table (get_peak_flops). L40 181.05. GH200 has the H100's or H200's GPU. A10 125.
 PEAKS = {
     "GB200": 2500e12,
     "B200": 2250e12,

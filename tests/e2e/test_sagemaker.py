@@ -41,6 +41,7 @@ def no_secret_anywhere(service: Yard, *texts: str) -> None:
     check_no_secret((service.sagemaker, service.logs), service.logs.text(), *documents, *texts)
 
 
+@pytest.mark.thorough  # the trainer is preempted on AWS Batch, Vertex AI and Azure ML in every test run
 def test_spot_hosts_are_interrupted_resume_and_the_result_is_fetched(service: Yard, tmp_path: Path) -> None:
     arn = boto3.client("secretsmanager").create_secret(Name="wandb", SecretString=SECRET)["ARN"]
     runner = service.runner(spot=True, secrets={"wandb": arn})

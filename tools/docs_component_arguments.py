@@ -42,6 +42,7 @@ ARGUMENTS: Mapping[str | tuple[str, ...], str] = {
     "on": "events that send a mail, see [NotifySpec](#notifyspec)",
     "jobs": "job service whose jobs are watched",
     ("aws", "Notify", "pools"): "`vms` pools whose idle machines are watched; default none",
+    ("gcp", "Notify", "pools"): "`vms` pools that are watched: idle machines, and the stop of a pool; default none",
     "usd_per_month": "USD per calendar month",
     ("azure", "usd_per_month"): "amount per calendar month, in the subscription's currency",
     "alert_at_percent": "percentages of the budget at which the owner gets a mail",

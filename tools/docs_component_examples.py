@@ -23,7 +23,7 @@ IMPORTS: Mapping[str, str] = {
     "aws": "from gpuyard.aws import Bucket, Budget, EncryptionKey, GpuPool, Identity, ImageRepository, JobService, Network, Notify\n"
     "from gpuyard.components.aws.policy import Statement\n"
     f"from gpuyard.components.aws.trust import Trust\n\n{_TAGS}",
-    "gcp": f"from gpuyard.gcp import Bucket, Budget, EncryptionKey, GpuPool, Identity, JobService, Network\n\n{_TAGS}",
+    "gcp": f"from gpuyard.gcp import Bucket, Budget, EncryptionKey, GpuPool, Identity, JobService, Network, Notify\n\n{_TAGS}",
     "azure": f"from gpuyard.azure import Bucket, Budget, EncryptionKey, GpuPool, Identity, JobService, Network\n\n{_TAGS}",
 }
 CONFIG: Mapping[str, Mapping[str, str]] = {
@@ -77,6 +77,7 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
         Example(_JOBS.component, _JOBS.code.format(pools="[h200, bare]")),
         Example("Identity", 'account = Identity("reader", purpose="reads the data set", tags=TAGS)'),
         Example("Budget", 'budget = Budget("budget", owner="ml-platform@acme.io", usd_per_month=5000, tags=TAGS)'),
+        Example("Notify", 'notify = Notify("notify", email=["ml-platform@acme.io"], jobs=jobs, pools=[bare], tags=TAGS)'),
     ),
     "azure": (
         Example("Network", 'net = Network("net", {"zones": ["1", "2"], "egress": "nat"}, tags=TAGS)'),

@@ -1,4 +1,4 @@
-"""Google Cloud: Network, EncryptionKey, Bucket, Identity, GpuPool, JobService and Budget. Importing this package loads no SDK."""
+"""Google Cloud: Network, EncryptionKey, Bucket, Identity, GpuPool, JobService, Budget and Notify. Importing this package loads no SDK."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from .job_service import JobService
     from .key import EncryptionKey
     from .network import Network
+    from .notify import Notify
     from .validation import yard_problems
 
-__all__ = ["Bucket", "Budget", "EncryptionKey", "GpuPool", "Identity", "JobService", "Network", "yard_problems"]
+__all__ = ["Bucket", "Budget", "EncryptionKey", "GpuPool", "Identity", "JobService", "Network", "Notify", "yard_problems"]
 
 load_on_use("pulumi_gcp")
-__getattr__, __dir__ = lazy_names(__name__, CLOUD_NAMES)
+__getattr__, __dir__ = lazy_names(__name__, {**CLOUD_NAMES, "Notify": ".notify"})

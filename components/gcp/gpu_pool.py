@@ -46,6 +46,8 @@ class GpuPool(KeyedPoolBase[Network, EncryptionKey], GcpComponent):
     """vertex in an existing network: the attachment through which machines reach that network. None in a network that the yard makes."""
     persistent_resource: pulumi.Output[str] | None
     """vertex with min_nodes: id of the persistent resource that keeps machines running."""
+    workflow_id: pulumi.Output[str] | None
+    """vms: name of the workflow that stops the pool when its machines are broken. None if its group replaces no machines."""
     key_id: pulumi.Output[str] | None
     """The key that encrypts its disks; None: Google's key."""
 
@@ -56,7 +58,7 @@ class GpuPool(KeyedPoolBase[Network, EncryptionKey], GcpComponent):
     def _make_machines(self) -> None:
         """Make an instance group (vms), or a network attachment and, with min_nodes, a persistent resource (vertex)."""
         self.key_id = self._key.id if self._key else None
-        self.node_member = self.network_attachment = self.persistent_resource = None
+        self.node_member = self.network_attachment = self.persistent_resource = self.workflow_id = None
         if self.spec.service == "vms":
             self._make_group()
         else:
@@ -94,7 +96,7 @@ class GpuPool(KeyedPoolBase[Network, EncryptionKey], GcpComponent):
         if not self.closed:
             request_flex_start(self, zone, group)
         if not self.closed and self.spec.mode != "flex_start":  # a group with flex start replaces no machine
-            limit_replacements(self, zone, group, project)
+            self.workflow_id = limit_replacements(self, zone, group, project)
         if schedule is not None and self.spec.mode != "flex_start":  # flex start machines stop after max_hours
             close_group(self, schedule, zone, group, project)
         labels = {key: value for key, value in self.gcp_labels("node").items() if key in (STACK_LABEL, "name")}

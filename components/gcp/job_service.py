@@ -45,6 +45,11 @@ class JobService(ContainerJobServiceBase[GpuPool, Bucket], GcpComponent):
     repository: pulumi.Output[str] | None
     """REGION-docker.pkg.dev/PROJECT/NAME for images of jobs. None without a `vertex` pool."""
 
+    run_url: pulumi.Output[str]
+    """gs:// URL of the run bucket."""
+    has_jobs: bool
+    """Whether the service has `vertex` pools."""
+
     _reference = _SECRET
     _reference_form = "projects/P/secrets/NAME/versions/N (or latest) of Secret Manager, never the secret's value"
     _output_names = ("targets", "submitter_role", "submitter_provider", "repository")
@@ -55,6 +60,7 @@ class JobService(ContainerJobServiceBase[GpuPool, Bucket], GcpComponent):
         """Make the service account of jobs with its grants, the image repository, the submitter, and targets.json."""
         self._project, run, reads = ProjectLookup(self), given.run, given.reads
         vertex = given.pools_of("vertex")
+        self.run_url, self.has_jobs = run.url, bool(vertex)
         job = self._job_identity() if vertex else None
         machines = {f"machines-{pool.logical_name}": pool.node_member for pool in given.pools if pool.node_member is not None}
         granted = self._grant({**({"job": job.member} if job else {}), **machines}, run, reads)

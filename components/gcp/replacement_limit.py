@@ -36,8 +36,8 @@ _HOUR_S = 3600
 _MOST = 500  # operations of one answer, the most that Compute Engine sends
 
 
-def limit_replacements(pool: GpuPool, zone: str, group: compute.InstanceGroupManager, project: ProjectLookup) -> None:
-    """Stop the pool when more of its machines shut down within an hour than its limit."""
+def limit_replacements(pool: GpuPool, zone: str, group: compute.InstanceGroupManager, project: ProjectLookup) -> pulumi.Output[str]:
+    """Stop the pool when more of its machines shut down within an hour than its limit. Return the name of the workflow."""
     name, region, options = pool.child_name("replacements"), region_of(zone), pool.child_options()
     identity = Identity(
         name, purpose="stops the pool when its machines are broken", project_roles=_ROLES, project=project, opts=pool.child_options()
@@ -70,6 +70,7 @@ def limit_replacements(pool: GpuPool, zone: str, group: compute.InstanceGroupMan
         opts=pool.child_options(),
     )
     _alert(pool, name, made)
+    return pulumi.Output.from_input(made.name)
 
 
 def workflow(project: str, zone: str, group: str, machines: str, limit: int, message: str) -> PlainDict:

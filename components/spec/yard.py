@@ -207,7 +207,7 @@ class YardSpec(Spec):
         "(default: none)",
     )
     budget: BudgetSpec | None = Field(None, description="USD per month and alert percentages; default: no budget")
-    notify: NotifySpec | None = Field(None, description="aws: mail about jobs and idle machines; default: no mail")
+    notify: NotifySpec | None = Field(None, description="aws, gcp: mail about jobs and idle machines; default: no mail")
     image_repository: RepositorySpec | None = Field(None, description="aws: a registry for the images of jobs; default: none")
     ssh: SshAccess = Field(None, description="azure: SSH access to the machines of `vms` pools; default: nobody can log in")
     network: NetworkSpec = Field(
@@ -258,10 +258,11 @@ class YardSpec(Spec):
 
     @field_validator("notify", "image_repository")
     @classmethod
-    def _refuse_off_aws(cls, value: NotifySpec | RepositorySpec | None, info: ValidationInfo) -> NotifySpec | RepositorySpec | None:
-        if value is not None and info.data.get("cloud") not in (None, "aws"):
+    def _refuse_off_cloud(cls, value: NotifySpec | RepositorySpec | None, info: ValidationInfo) -> NotifySpec | RepositorySpec | None:
+        clouds = ("aws", "gcp") if info.field_name == "notify" else ("aws",)
+        if value is not None and info.data.get("cloud") not in (None, *clouds):
             what, fix = "not available on this cloud yet", f"remove {info.field_name}"
-            raise ValueError(Problem("", what, str(info.data["cloud"]), "cloud: aws", fix))
+            raise ValueError(Problem("", what, str(info.data["cloud"]), f"cloud: {' or '.join(clouds)}", fix))
         return value
 
     @field_validator("shares")

@@ -25,7 +25,7 @@ __all__ = ["APIS", "checks"]
 
 APIS = (
     "aiplatform", "artifactregistry", "billingbudgets", "cloudbilling", "cloudkms", "cloudresourcemanager", "cloudscheduler", "compute",
-    "dns", "iam", "iamcredentials", "iap", "logging", "monitoring", "secretmanager", "serviceusage", "storage", "sts",
+    "dns", "iam", "iamcredentials", "iap", "logging", "monitoring", "pubsub", "secretmanager", "serviceusage", "storage", "sts",
     "workflowexecutions", "workflows",
 )  # fmt: skip
 """APIs that a yard uses, each with .googleapis.com (docs/gcp.md)."""

@@ -22,6 +22,7 @@ from .hook import BAD_CONFIG, RESUMABLE
 from .log_copy import log_copy
 from .main_address import exchange_address
 from .node import NodeAttempt
+from .node_description import end_line
 from .node_exit import IO_ERROR, OUT_OF_TIME, NodeExitError
 from .output import node_output
 from .preemption.stop_request import StopRequest
@@ -47,7 +48,9 @@ def main() -> int:
     copy = log_copy()
     try:
         with node_output(stamp=os.environ.get("GPUYARD_STAMP") == "1", copy=copy.add if copy else None):  # stamp: the log has no times
-            return _run_node()
+            code = _run_node()
+            print(end_line(os.environ.get("GPUYARD_RUN_URL", ""), code), flush=True)
+            return code
     finally:
         if copy is not None:
             copy.close()

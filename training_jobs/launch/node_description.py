@@ -1,4 +1,4 @@
-"""Describes a node in one line: host, address, ranks and GPUs. This line begins the node's log of each attempt."""
+"""The first line of a node's log of each attempt (host, address, ranks, GPUs), and the last line, which states how the node ended."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import os
 import socket
 from collections import Counter
 
+from .hook import DONE, RESUMABLE
 from .preflight.nvidia import GpuRow, list_gpus
 from .run_record import Job
 from .topology import NodePlacement
 
-__all__ = ["describe_node"]
+__all__ = ["describe_node", "end_line"]
 
 
 def describe_node(placement: NodePlacement, job: Job, attempt: int) -> str:
@@ -34,3 +35,13 @@ def _gpus(rows: list[GpuRow]) -> str:
         rows = [row for row in rows if str(row["index"]) in visible.split(",")]
     names = Counter(str(row["name"]) for row in rows)
     return " and ".join(f"{count} x {name}" for name, count in names.items()) or "no GPU"
+
+
+def end_line(run_url: str, code: int) -> str:
+    """Return the last line of a node's log, by which alerts find failed and stopped jobs (components/gcp/notify.py).
+
+    >>> end_line("gs://runs/gpuyard/runs/llm-1", 75)
+    'gpuyard: gs://runs/gpuyard/runs/llm-1 stopped with exit code 75'
+    """
+    state = {DONE: "succeeded", RESUMABLE: "stopped"}.get(code, "failed")
+    return f"gpuyard: {run_url} {state} with exit code {code}"

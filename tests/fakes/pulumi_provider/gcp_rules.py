@@ -47,6 +47,8 @@ _IDS = {
     "gcp:projects/iAMMember:IAMMember": "{project}/{role}/{member}",
     "gcp:projects/service:Service": "{project}/{service}",
     "gcp:projects/serviceIdentity:ServiceIdentity": "projects/{project}/services/{service}",
+    "gcp:pubsub/topic:Topic": "projects/{project}/topics/{name}",
+    "gcp:pubsub/topicIAMMember:TopicIAMMember": "{topic}/{role}/{member}",
     "gcp:secretmanager/secretIamMember:SecretIamMember": "{secretId}/{role}/{member}",
     "gcp:serviceaccount/iAMMember:IAMMember": "{serviceAccountId}/{role}/{member}",
     "gcp:storage/bucketIAMMember:BucketIAMMember": "b/{bucket}/{role}/{member}",
@@ -67,7 +69,7 @@ _NAMED_BY = {
     _ACCOUNT: "accountId",
 }
 _CHANGES = {"deletionPolicy", "labels"}  # the properties of an instance template that can change in place
-_GRANT = frozenset({"role", "member", "condition", "bucket", "repository", "cryptoKeyId", "secretId", "serviceAccountId"})
+_GRANT = frozenset({"role", "member", "condition", "bucket", "repository", "cryptoKeyId", "secretId", "serviceAccountId", "topic"})
 _FIXED: Mapping[str, frozenset[str]] = {
     "*": frozenset({"name", "namePrefix", "project", "region", "zone", "network", "location", *_NAMED_BY.values()}),
     "gcp:artifactregistry/repository:Repository": frozenset({"format", "kmsKeyName", "mode"}),

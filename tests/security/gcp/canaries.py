@@ -109,6 +109,7 @@ BLIND = frozenset(
         "gcp:projects/iAMCustomRole:IAMCustomRole",
         "gcp:projects/service:Service",
         "gcp:projects/serviceIdentity:ServiceIdentity",
+        "gcp:pubsub/topicIAMMember:TopicIAMMember",
         "gcp:secretmanager/secretIamMember:SecretIamMember",
         "gcp:serviceaccount/account:Account",
         "gcp:serviceaccount/iAMMember:IAMMember",

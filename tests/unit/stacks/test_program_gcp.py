@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -43,3 +44,11 @@ def test_without_submitters_no_submitter_is_exported(record: Any) -> None:
     project = load_project(ROOT, "dev-gcp")
     recorded = record(lambda: declare(load(project.config, stack="dev-gcp")), config=project.config)
     assert not {"submitter_role", "submitter_provider"} & (set(recorded.exports) | recorded.unknown)
+
+
+def test_mail_is_a_key_of_the_stack_file(record: Any) -> None:
+    project = load_project(ROOT, "prod-gcp")
+    config = {**project.config, "gpuyard:notify": json.dumps({"email": ["ml@acme.io"]})}
+    recorded = record(lambda: declare(load(config, stack="prod-gcp")), config=config)
+    names = {request.name for request in recorded.resources.values()}
+    assert {"notify-topic", "notify-failed", "notify-stopped", "notify-blocked"} <= names

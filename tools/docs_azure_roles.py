@@ -31,8 +31,7 @@ Notes:
 - **The workspace's identity** gets *Azure AI Administrator* from Azure on the workspace's resource group: full control of the group's
   storage accounts, vaults and registries. In a yard's group these are the workspace's own; buckets and keys have groups of their own. The
   role also covers what else you put into the group. In your own program a job service can have a separate group (`resource_group=`).
-- **The closing workflow** sets the size of clusters. No built-in role allows only that, so it could also create and delete clusters of
-  this one workspace.
+- **The closing workflow** deletes clusters of this one workspace. It can make and change none.
 - **Secrets** are not granted by the yard, because an identifier does not name the vault's resource. The vault's owner assigns `Key Vault
   Secrets User` on each secret to the identities of the pools (`POOL-node-identity`).
 - **The caller of `pulumi up`** must be able to create resource groups, role assignments and roles: `Contributor` and `User Access

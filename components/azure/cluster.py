@@ -1,4 +1,4 @@
-"""The Azure ML cluster of an `azureml` pool, and the workflow that scales clusters to zero at the yard's expiry."""
+"""The Azure ML cluster of an `azureml` pool, and the workflow that deletes clusters at the yard's expiry."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pulumi_azure_native as az
 from ...plain_data import PlainDict
 from ..expiry import End
 from .account import AzureComponent
-from .identity import assign
+from .identity import assign, define_role
 from .names import cluster_name
 from .roles import ML_CLOSER, Grant
 
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["close_clusters", "closing_workflow", "make_cluster"]
 
 _IDLE = "PT15M"  # time that an idle node waits for the next job, because starting a node takes minutes
-_IDLE_AT_THE_END = "PT2M"
 _API = "2025-06-01"
+_AT_WORK = ("running", "preparing")
+"""States of nodes with a job: learn.microsoft.com/rest/api/azureml/compute/get (NodeStateCounts)."""
 _FIXED = ["properties.properties.vmSize", "properties.properties.vmPriority"]
 _AUTHENTICATION = {"type": "ManagedServiceIdentity", "audience": "https://management.azure.com/"}
 
@@ -41,8 +42,8 @@ def make_cluster(
     """
     ml = az.machinelearningservices
     scale = ml.ScaleSettingsArgs(
-        min_node_count=0 if pool.closed else pool.spec.min_nodes,
-        max_node_count=0 if pool.closed else pool.spec.max_nodes,
+        min_node_count=pool.spec.min_nodes,
+        max_node_count=pool.spec.max_nodes,
         node_idle_time_before_scale_down=_IDLE,
     )
     nodes = ml.AmlComputePropertiesArgs(
@@ -72,10 +73,9 @@ def close_clusters(
     clusters: dict[str, az.machinelearningservices.Compute],
     end: End,
 ) -> None:
-    """Make a workflow that scales every cluster to zero, every day from the yard's expiry on. Azure ML itself has no schedule for this.
+    """Make a workflow that deletes each cluster without running jobs, every hour from the yard's expiry on.
 
-    Running jobs keep their nodes until they end. The workflow's role also allows it to create and delete clusters of this workspace,
-    because no built-in role is narrower.
+    Azure ML has no schedule for this, and does not document that a cluster may have a maximum of zero nodes.
     """
     names = pulumi.Output.all(workspace.id, *(cluster.name for cluster in clusters.values()))
     keys = list(clusters)
@@ -88,30 +88,45 @@ def close_clusters(
         tags=parent.azure_tags(),
         opts=parent.child_options(),
     )
-    assign(parent, Grant("close", ML_CLOSER, workspace.id), flow.identity.apply(lambda found: str(found.principal_id)))
+    assign(
+        parent,
+        Grant("close", define_role(parent, "deletes-clusters", ML_CLOSER), workspace.id),
+        flow.identity.apply(lambda found: str(found.principal_id)),
+    )
 
 
 def closing_workflow(workspace_id: str, clusters: dict[str, str], end: End) -> PlainDict:
-    """Return the definition of the closing workflow: one request for each cluster, named after its pool."""
-    size = {"minNodeCount": 0, "maxNodeCount": 0, "nodeIdleTimeBeforeScaleDown": _IDLE_AT_THE_END}
-    calls = {
-        label: {
-            "type": "Http",
-            "runAfter": {},
-            "inputs": {
-                "method": "PATCH",
-                "uri": f"https://management.azure.com{workspace_id}/computes/{name}?api-version={_API}",
-                "body": {"properties": {"properties": {"scaleSettings": size}}},
-                "authentication": _AUTHENTICATION,
-            },
+    """Return the definition of the closing workflow. It deletes a cluster when no node runs or prepares for a job.
+
+    A cluster that is deleted already is no error. `clusters`: name by pool.
+    """
+    actions: PlainDict = {}
+    for label, name in clusters.items():
+        read, counts = f"Read_{label}", f"body('Read_{label}')?['properties']?['properties']?['nodeStateCounts']"
+        actions[read] = _call("GET", f"{workspace_id}/computes/{name}", {})
+        actions[label] = {
+            "type": "If",
+            "expression": {"and": [{"equals": [f"@{counts}?['{state}NodeCount']", 0]} for state in _AT_WORK]},
+            "actions": {f"Delete_{label}": _call("DELETE", f"{workspace_id}/computes/{name}", {"underlyingResourceAction": "Delete"})},
+            "runAfter": {read: ["Succeeded"]},
         }
-        for label, name in clusters.items()
-    }
-    daily = {"frequency": "Day", "interval": 1, "startTime": f"{end.at:%Y-%m-%dT%H:%M:%SZ}"}
+        actions[f"Done_{label}"] = {"type": "Compose", "inputs": name, "runAfter": {label: ["Succeeded", "Failed", "Skipped"]}}
+    hourly = {"frequency": "Hour", "interval": 1, "startTime": f"{end.at:%Y-%m-%dT%H:%M:%SZ}"}
     return {
         "$schema": "https://schema.management.azure.com/providers/Microsoft.Logic/schemas/2016-06-01/workflowdefinition.json#",
         "contentVersion": "1.0.0.0",
-        "triggers": {"end": {"type": "Recurrence", "recurrence": daily}},
-        "actions": calls,
+        "triggers": {"end": {"type": "Recurrence", "recurrence": hourly}},
+        "actions": actions,
         "outputs": {},
     }
+
+
+def _call(method: str, path: str, queries: PlainDict) -> PlainDict:
+    inputs = {
+        "method": method,
+        "uri": f"https://management.azure.com{path}",
+        "queries": {"api-version": _API, **queries},
+        "authentication": _AUTHENTICATION,
+    }
+    # a deletion takes minutes, and the role does not allow to read its state
+    return {"type": "Http", "inputs": inputs, "runAfter": {}, "operationOptions": "DisableAsyncPattern"}

@@ -22,6 +22,7 @@ from .cluster import close_clusters, make_cluster
 from .gpu_pool import GpuPool
 from .identity import Identity, assign, define_role
 from .job_targets import TargetContext, azureml_target, publish_command, short_location
+from .names import cluster_name
 from .private_access import (
     PrivateLinkTarget,
     add_bucket_endpoints,
@@ -185,9 +186,14 @@ class JobService(JobServiceBase[GpuPool, Bucket], AzureComponent):
         pools: Sequence[GpuPool],
         rules: Sequence[ml.ManagedNetworkSettingsRule],
     ) -> dict[str, ml.Compute]:
-        """Make the clusters after the outbound rules, one after another: Azure provisions the managed network before the first cluster."""
+        """Make the clusters after the outbound rules, one after another: Azure provisions the managed network before the first cluster.
+
+        A pool whose end has passed has no cluster.
+        """
         clusters: dict[str, ml.Compute] = {}
         for pool in pools:
+            if pool.closed:
+                continue
             clusters[pool.logical_name] = make_cluster(self, pool, workspace, [*rules, *list(clusters.values())[-1:]])
         ends = [pool.end for pool in pools if pool.end is not None and not pool.closed]
         if ends:
@@ -208,7 +214,7 @@ class JobService(JobServiceBase[GpuPool, Bucket], AzureComponent):
             workspace=workspace.name,
             location=configured_location(pulumi.ResourceOptions(parent=self)) or workspace.location,
             key=run.key_uri,
-            clusters={label: cluster.name for label, cluster in clusters.items()},
+            clusters={name: clusters[name].name if name in clusters else cluster_name(name) for name in (p.logical_name for p in pools)},
             clients={pool.logical_name: pool.identity.client_id for pool in pools},
             **bucket_urls(run, reads),
         )

@@ -84,10 +84,10 @@ ML_SUBMITTER = CustomRole(
     "on one workspace: submitters start, watch and stop jobs; they cannot change clusters, endpoints, connections or the workspace. They "
     "can also start jobs on serverless compute, because no role excludes it: only quotas limit that",
 )
-ML_CLOSER = Role(
-    "AzureML Compute Operator",
-    "e503ece1-11d0-4e8e-8e2c-7a6c3bf38815",
-    "on one workspace: the closing workflow scales clusters to zero nodes at expiry. The role also allows it to make and delete clusters",
+ML_CLOSER = CustomRole(
+    "delete clusters",
+    (f"{_ML}/computes/read", f"{_ML}/computes/delete"),
+    "on one workspace: the closing workflow deletes clusters without running jobs at expiry",
 )
 CONNECTION_APPROVER = Role(
     "Azure AI Enterprise Network Connection Approver",
@@ -101,8 +101,8 @@ REPAIRS_STOPPER = CustomRole(
     "on one scale set and on the pool's workflow: the workflow counts the machines that reported broken hardware, and suspends the "
     "replacement of machines",
 )
-CUSTOM_ROLES = (ML_SUBMITTER, REPAIRS_STOPPER)
-ROLES = (BLOB_WRITER, ARTIFACTS_WRITER, BLOB_READER, CRYPTO_USER, ML_CLOSER, CONNECTION_APPROVER, REGISTRY_PULL)
+CUSTOM_ROLES = (ML_SUBMITTER, ML_CLOSER, REPAIRS_STOPPER)
+ROLES = (BLOB_WRITER, ARTIFACTS_WRITER, BLOB_READER, CRYPTO_USER, CONNECTION_APPROVER, REGISTRY_PULL)
 
 
 class Grant(NamedTuple):

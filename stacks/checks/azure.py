@@ -10,6 +10,7 @@ from functools import partial
 from gpuyard.components.planning.document import Need
 from gpuyard.plain_data import PlainDict
 from gpuyard.training_jobs.clouds.azure import AzureClients, azure_clients
+from gpuyard.training_jobs.target import AzureMlTarget
 
 from .check import Check, StackFacts
 from .common import quotas_to_request, run_checks, targets_check
@@ -53,6 +54,7 @@ def checks(facts: StackFacts, azure: AzureClients | None = None) -> Iterator[Che
         *((f"quota {need.code or need.name}", partial(_quota, need, location, account)) for need in quotas_to_request(facts, location)),
         *((f"vault {name}", partial(_vault, name, account)) for name in _vaults(facts)),
         *((f"pool {name}", partial(_repairs, name, account)) for name in _scale_sets(facts)),
+        *((f"pool {target.pool}", partial(_cluster, target, account)) for target in _clusters(facts)),
         (
             "targets.json",
             lambda: targets_check(facts, f"pulumi stack output publish_targets --stack {facts.yard.stack}, and run the line"),
@@ -170,3 +172,17 @@ def _repairs(name: str, account: _Account) -> Check | None:
 def _scale_sets(facts: StackFacts) -> list[str]:
     """Return the names of the scale sets of `vms` pools."""
     return sorted(str(each.inputs["vmScaleSetName"]) for each in facts.yard.of(_SCALE_SET))
+
+
+def _cluster(target: AzureMlTarget, account: _Account) -> Check:
+    """Return whether a pool's cluster has the pool's machine. Azure ML keeps the old size if a cluster's size is changed in place."""
+    workspace = f"/resourceGroups/{target.resource_group}/providers/Microsoft.MachineLearningServices/workspaces/{target.workspace}"
+    found = account.get(f"{workspace}/computes/{target.compute}", "2024-04-01")["properties"]["properties"]["vmSize"]
+    if str(found).lower() == target.machine.lower():
+        return Check(f"pool {target.pool}", True, f"its cluster has {target.machine}", None)
+    fix = f"az ml compute delete --name {target.compute} --workspace-name {target.workspace} --resource-group {target.resource_group}"
+    return Check(f"pool {target.pool}", False, f"its cluster has {found}, the pool {target.machine}", f"{fix}, then pulumi up --refresh")
+
+
+def _clusters(facts: StackFacts) -> list[AzureMlTarget]:
+    return [target for target in (facts.targets or {}).values() if isinstance(target, AzureMlTarget)]

@@ -25,6 +25,13 @@ _KINDS: dict[str, str] = {
                      "SubscriptionNotFound"), "missing"),
     **dict.fromkeys(("InternalError", "OperationTimedOut", "ServerBusy", "TooManyRequests"), "passing"),
 }  # fmt: skip
+# Codes of a storage firewall: learn.microsoft.com/troubleshoot/azure/azure-storage/blobs/authentication/storage-troubleshoot-403-errors
+_NETWORK = {"AuthorizationFailure", "AuthorizationSourceIPMismatch"}
+_IDENTITY = "sign in as the stack's submitter identity"
+_ADDRESS = (
+    "the account's network rules refuse this address: add it to the run bucket's open_to; such rules do nothing for a machine in the "
+    "account's own region: connect its network to a pool's, or run it in another region"
+)
 _STATUSES = {401: "denied", 403: "denied", 404: "missing", 408: "passing", 429: "passing"}
 
 
@@ -84,7 +91,7 @@ def translate_error(
             return AuthError(
                 f"cannot {action}: no usable Azure credentials ({message}); sign in (az login), or give the pipeline an identity"
             )
-        return AuthError(f"cannot {action}: not permitted ({message}); sign in as the stack's submitter identity")
+        return AuthError(f"cannot {action}: not permitted ({message}); {_ADDRESS if code in _NETWORK else _IDENTITY}")
     if kind == "quota":
         return QuotaError(f"cannot {action}: {message}; ask for a higher quota under Quotas in the portal (`gpuyard plan` names the quota)")
     if kind == "capacity":

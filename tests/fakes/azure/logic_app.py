@@ -7,6 +7,7 @@ workflow-definition-language-functions-reference and logic-apps-workflow-actions
 from __future__ import annotations
 
 import datetime
+import operator
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -65,7 +66,7 @@ class LogicApp:
         assert trigger["type"] == "Request"
         assert set(trigger["inputs"]["schema"]["required"]) <= set(body)
         self._azure.runs.append((self._azure.now, tracking_id or machine))
-        run = _Run(self._azure, body)
+        run = WorkflowRun(self._azure, body)
         try:
             run.do(self._definition["actions"])
         except RequestFailedError:
@@ -73,7 +74,7 @@ class LogicApp:
         return run.answer
 
 
-class _Run:
+class WorkflowRun:
     """One run of a workflow."""
 
     def __init__(self, azure: FakeAzure, body: Any) -> None:
@@ -103,10 +104,10 @@ class _Run:
 
     def _one(self, name: str, action: Mapping[str, Any]) -> None:
         if action["type"] == "If":
-            [(kind, values)] = action["expression"]["and"][0].items()
-            assert kind == "greater"
-            left, right = (self._value(value) for value in values)
-            self.do(action["actions"] if left > right else action["else"]["actions"])
+            holds = all(self._holds(*each.items()) for each in action["expression"]["and"])
+            self.do(action["actions"] if holds else action.get("else", {}).get("actions", {}))
+        elif action["type"] == "Compose":
+            self._bodies[name] = self._value(action["inputs"])
         elif action["type"] == "Select":
             self._bodies[name] = [self._selected(each, action["inputs"]["select"]) for each in self._value(action["inputs"]["from"])]
         elif action["type"] == "Response":
@@ -117,6 +118,10 @@ class _Run:
             inputs = {key: self._value(value) for key, value in action["inputs"].items()}
             queries = {key: self._value(value) for key, value in inputs["queries"].items()}
             self._bodies[name] = self._azure.request(inputs["method"], inputs["uri"], queries, inputs.get("body"))
+
+    def _holds(self, comparison: tuple[str, list[Any]]) -> bool:
+        kind, (left, right) = comparison[0], (self._value(value) for value in comparison[1])
+        return bool({"greater": operator.gt, "equals": operator.eq}[kind](left, right))
 
     def _selected(self, each: Any, select: str) -> Any:
         self._item = each

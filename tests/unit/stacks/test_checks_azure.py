@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +16,9 @@ from gpuyard.components.planning.yard import RecordedYard
 from gpuyard.stacks.checks import CLOUDS, StackFacts
 from gpuyard.stacks.checks.azure import checks
 from gpuyard.training_jobs.errors import AuthError
+from gpuyard.training_jobs.target import JobTarget
 from tests.helpers import committed_stacks
+from tests.helpers.azureml_pool import make_target
 
 SUBSCRIPTION = "/subscriptions/00000000-0000-0000-0000-000000000000"
 STACK = "prod-azure"
@@ -44,7 +48,7 @@ def repairs(state: str) -> dict[str, Any]:
     return {"/providers/Microsoft.Compute/virtualMachineScaleSets": {"value": listed}, f"{SCALE_SET}/{POOL}/instanceView": view}
 
 
-def found(changes: dict[str, Any] | None = None) -> dict[str, Any]:
+def found(changes: dict[str, Any] | None = None, targets: Mapping[str, JobTarget] | None = None) -> dict[str, Any]:
     """Return the checks of the stack by name. An answer that is an exception is raised."""
     config = committed_stacks.config(STACK)
     answers = {**HEALTHY, **(changes or {})}
@@ -60,7 +64,7 @@ def found(changes: dict[str, Any] | None = None) -> dict[str, Any]:
 
     yard = RecordedYard("gpuyard", STACK, default_regions(config), committed_stacks.recorded(STACK, Answers()))
     clients: Any = SimpleNamespace(call=call)
-    return {check.name: check for check in checks(StackFacts(yard, config, None), clients)}
+    return {check.name: check for check in checks(StackFacts(yard, config, targets), clients)}
 
 
 def test_a_ready_subscription_has_no_fix() -> None:
@@ -119,3 +123,12 @@ def test_each_obstacle_has_a_fix(changes: dict[str, Any], name: str, fix: str) -
 def test_the_pool_of_a_stack_that_is_up_replaces_broken_machines() -> None:
     assert f"pool {POOL}" not in found()
     assert found(repairs("Running"))[f"pool {POOL}"].ok
+
+
+@pytest.mark.parametrize(("size", "ok"), [("STANDARD_ND96ISR_H100_V5", True), ("Standard_NC24ads_A100_v4", False)])
+def test_a_cluster_that_kept_its_old_machine_is_reported(tmp_path: Path, size: str, ok: bool) -> None:
+    cluster = "/resourceGroups/yard/providers/Microsoft.MachineLearningServices/workspaces/train/computes/h100"
+    answer = {cluster: {"properties": {"properties": {"vmSize": size}}}}
+    check = found(answer, {"h100": make_target(f"file://{tmp_path}")})["pool h100"]
+    assert check.ok == ok
+    assert ok or (check.fix or "").startswith("az ml compute delete --name h100 --workspace-name train --resource-group yard")

@@ -58,6 +58,7 @@ def test_tokens_and_child_names_do_not_change(record: Any, preview: bool) -> Non
         "RoleAssignment train-may-lab-writes-runs",
         "RoleAssignment train-submitter-may-submits",
         "RoleAssignment train-submitter-may-writes-runs",
+        "RoleDefinition train-deletes-clusters",
         "RoleDefinition train-submits-jobs",
         "StorageAccount train-workspace-storage",
         "UserAssignedIdentity train-submitter-identity",
@@ -102,7 +103,7 @@ def test_every_identity_has_single_roles_on_single_resources(record: Any) -> Non
     assert roles(recorded) == {
         "lab-may-count-replacements": ("lab-stops-repairs", "lab-replacements", "lab-replacements-principal"),
         "lab-may-stop-replacements": ("lab-stops-repairs", machines, "lab-replacements-principal"),
-        "train-may-close": ("AzureML Compute Operator", workspace, "train-end-principal"),
+        "train-may-close": ("train-deletes-clusters", workspace, "train-end-principal"),
         "train-may-connect-runs": ("Azure AI Enterprise Network Connection Approver", account, "train-workspace-principal"),
         "train-may-h100-reads-data": ("Storage Blob Data Reader", "nlp", node),
         "train-may-h100-writes-artifacts": ("Storage Blob Data Contributor", storage, node),
@@ -125,7 +126,7 @@ def test_submitters_can_neither_make_endpoints_nor_read_connections(record: Any)
     allowed = {action.removeprefix("Microsoft.MachineLearningServices/workspaces/") for action in permission["actions"]}
     assert {"jobs/write", "jobs/cancel/action", "computes/read", "environments/versions/write"} < allowed
     assert not [action for action in allowed if "*" in action or "ndpoints" in action or action.startswith(("connections", "computes/w"))]
-    assert CUSTOM not in {each.type for each in record(lambda: declare(submitters=(), pools={"h100": CLUSTER})).resources.values()}
+    assert "RoleDefinition train-submits-jobs" not in kinds(record(lambda: declare(submitters=(), pools={"h100": CLUSTER})))
 
 
 def test_people_and_groups_get_the_roles_of_a_submitter_themselves(record: Any) -> None:
@@ -171,13 +172,20 @@ def test_an_open_bucket_opens_the_workspace_and_no_cluster_means_no_workspace(re
     assert alone.exports["submitter_role"] is None
 
 
-def test_an_expired_yard_has_zero_nodes_and_no_closing_workflow(record: Any) -> None:
+def test_an_expired_yard_has_no_clusters_and_no_closing_workflow(record: Any) -> None:
     recorded = record(lambda: declare(tags={**TAGS, "expires": "2020-01-01"}))
-    cluster = recorded.inputs(COMPUTE, "train-h100-cluster")["properties"]["properties"]["scaleSettings"]
-    assert (cluster["minNodeCount"], cluster["maxNodeCount"]) == (0, 0)
+    assert COMPUTE not in {each.type for each in recorded.resources.values()}
+    assert recorded.exports["job_targets"]["h100"]["compute"] == "h100", "a submit can say that the pool has expired"
     assert recorded.inputs(token("compute:VirtualMachineScaleSet"), "lab-machines")["sku"]["capacity"] == 0
     assert "Workflow train-end" not in kinds(recorded)
     assert sum("has been at zero nodes since" in warning for warning in recorded.warnings) == 2
+
+
+def test_another_machine_or_capacity_replaces_the_cluster_and_deletes_it_first(record: Any) -> None:
+    """Azure ML keeps the old size in an update, and cannot have two clusters of one name."""
+    cluster = record(declare).one(COMPUTE, "train-h100-cluster")
+    assert list(cluster.replaceOnChanges) == ["properties.properties.vmSize", "properties.properties.vmPriority"]
+    assert cluster.deleteBeforeReplace
 
 
 def test_open_to_of_an_adopted_run_bucket_applies_to_workspace_and_logs(record: Any) -> None:

@@ -8,6 +8,7 @@ import email
 import hashlib
 import ipaddress
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from gpuyard.components.azure.scale_set import autoscale_profiles, launcher_comm
 from gpuyard.components.bucket_base import namespace_problems
 from gpuyard.components.expiry import End
 from gpuyard.components.spec.pool import GpuPoolSpec
+from tests.fakes.azure.logic_app import FakeAzure, WorkflowRun
 from tests.helpers.azure_sample_yard import DATA, RESERVED, VMS
 
 ROWS = catalogue.table("azure").machines
@@ -252,10 +254,32 @@ def test_expiry_is_an_autoscale_profile_and_a_closing_workflow() -> None:
     assert end["fixed_date"]["start"] == "2027-03-31T00:00:00Z"
     [closed] = autoscale_profiles(spec(min_nodes=1), END, closed=True)
     assert closed["capacity"]["maximum"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "deleted"),
+    [
+        ({"running": 0, "preparing": 0, "idle": 2}, True),
+        ({"running": 1, "preparing": 0}, False),
+        ({"running": 0, "preparing": 1}, False),
+        ({}, False),
+    ],
+)
+def test_the_closing_workflow_deletes_only_clusters_without_jobs(nodes: dict[str, int], deleted: bool) -> None:
+    """A cluster that reports no numbers of nodes stays."""
     flow = closing_workflow("/subscriptions/s/w", {"h100": "h100"}, END)
-    assert flow["triggers"]["end"]["recurrence"] == {"frequency": "Day", "interval": 1, "startTime": "2027-03-31T00:00:00Z"}
-    assert flow["actions"]["h100"]["inputs"]["uri"].startswith("https://management.azure.com/subscriptions/s/w/computes/h100?api-version=")
-    assert flow["actions"]["h100"]["inputs"]["body"]["properties"]["properties"]["scaleSettings"]["maxNodeCount"] == 0
+    assert flow["triggers"]["end"]["recurrence"] == {"frequency": "Hour", "interval": 1, "startTime": "2027-03-31T00:00:00Z"}
+    calls = []
+
+    class Clusters(FakeAzure):
+        def request(self, method: str, uri: str, queries: Mapping[str, Any], body: Any) -> Any:
+            calls.append((method, uri, queries.get("underlyingResourceAction")))
+            counts = {f"{state}NodeCount": number for state, number in nodes.items()}
+            return {"properties": {"properties": {"nodeStateCounts": counts}}}
+
+    WorkflowRun(Clusters(), None).do(flow["actions"])
+    where = "https://management.azure.com/subscriptions/s/w/computes/h100"
+    assert calls == [("GET", where, None), *([("DELETE", where, "Delete")] if deleted else [])]
 
 
 def test_commands_for_users_and_image_references() -> None:

@@ -185,3 +185,14 @@ def test_a_signed_url_in_an_error_loses_its_signature() -> None:
 
     error = translate_error(ServiceResponseError("GET https://a/x?sv=1&sig=abc failed"), "read abfs://a/b")
     assert "sig=" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("code", "fix"), [("AuthorizationFailure", "a machine in the account's own region"), ("AuthorizationPermissionMismatch", "sign in as")]
+)
+def test_a_refusal_of_the_accounts_network_rules_names_the_region(code: str, fix: str) -> None:
+    from azure.core.exceptions import HttpResponseError
+
+    error = HttpResponseError("This request is not authorized to perform this operation.")
+    error.status_code, error.error_code = 403, code  # type: ignore[attr-defined]
+    assert fix in str(translate_error(error, "read abfs://a/b"))

@@ -19,7 +19,7 @@ from .naming import name_problems
 from .pool_base import PoolBase
 from .spec import LimitsSpec, Shares, Spec
 from .spec.fields import ImageDigest
-from .validation.submitters import Submitter, open_subject_problems, subjects_of, submitter_problems
+from .validation.submitters import Submitter, open_subject_problems, repository_id_problems, subjects_of, submitter_problems
 
 __all__ = ["ContainerJobServiceBase", "JobInputs", "JobServiceBase", "KeyedJobServiceBase", "bucket_urls", "make_targets"]
 
@@ -151,8 +151,13 @@ class JobServiceBase(Component, Generic[_PoolT, _BucketT]):
             *wrong,
         ]
         names = [] if shapes else self._combined_problems(inputs)
-        subjects = [] if wrong else [*open_subject_problems(inputs.submitters), *self._subject_problems(inputs.subjects)]
+        subjects = [] if wrong else self._submitter_problems(inputs)
         return [*shapes, *names, *subjects, *self._secret_problems(inputs.secrets)]
+
+    def _submitter_problems(self, inputs: JobInputs[_PoolT, _BucketT]) -> list[Problem]:
+        """Return the problems of submitters whose types are right."""
+        own = self._subject_problems(inputs.subjects)
+        return [*open_subject_problems(inputs.submitters), *repository_id_problems(inputs.submitters, self.cloud), *own]
 
     def _secret_problems(self, secrets: object) -> Problems:
         """Return a problem for each reference with a wrong form. It hides the value, which may be the secret itself."""

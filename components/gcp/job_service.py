@@ -15,6 +15,7 @@ from ..base import after, this_stack
 from ..job_service_base import ContainerJobServiceBase, JobInputs, bucket_urls, make_targets
 from ..job_targets import TargetData
 from ..naming import job_prefix
+from ..validation.submitters import repository_ids
 from .bucket import Bucket
 from .cidr import region_of
 from .gpu_pool import GpuPool
@@ -69,7 +70,7 @@ class JobService(ContainerJobServiceBase[GpuPool, Bucket], GcpComponent):
         self.repository = self._repository(run) if vertex else None
         self.submitter_role = self.submitter_provider = None
         if given.submitters and job:
-            identity, self.submitter_provider = make_submitter(self, given.subjects, job, self._project)
+            identity, self.submitter_provider = make_submitter(self, given.subjects, job, self._project, repository_ids(given.submitters))
             self._write_below("submitter", run, identity.member, SUBMITTERS_WRITE)
             self.submitter_role = identity.email
         self._write_targets(run)

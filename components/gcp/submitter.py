@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import pulumi
 from pulumi_gcp import iam, serviceaccount
@@ -29,11 +30,12 @@ _CONDITION_LIMIT = 4096  # characters: cloud.google.com/iam/docs/reference/rest/
 
 
 def make_submitter(
-    parent: GcpComponent, submitters: Sequence[str], job: Identity, project: ProjectLookup
+    parent: GcpComponent, submitters: Sequence[str], job: Identity, project: ProjectLookup, ids: Mapping[str, int]
 ) -> tuple[Identity, pulumi.Output[str] | None]:
     """Make the submitter's service account, which may run jobs as `job` and as no other service account.
 
-    Return it, and the name of the workload identity provider through which pipelines use it; None without pipelines.
+    `ids`: ids of repositories, by subject. Return the account, and the name of the workload identity provider through which pipelines use
+    it; None without pipelines.
     """
     identity = Identity(
         parent.child_name("submitter"),
@@ -58,10 +60,10 @@ def make_submitter(
             opts=parent.child_options(),
         )
     subjects = pipelines_of(submitters)
-    return identity, _federate(parent, subjects, identity) if subjects else None
+    return identity, _federate(parent, subjects, identity, ids) if subjects else None
 
 
-def _federate(parent: GcpComponent, subjects: Sequence[str], identity: Identity) -> pulumi.Output[str]:
+def _federate(parent: GcpComponent, subjects: Sequence[str], identity: Identity, ids: Mapping[str, int]) -> pulumi.Output[str]:
     """Let pipelines with these subjects become the submitter. Return the name of the workload identity provider."""
     pool = iam.WorkloadIdentityPool(
         parent.child_name("pipelines"),
@@ -75,7 +77,7 @@ def _federate(parent: GcpComponent, subjects: Sequence[str], identity: Identity)
         workload_identity_pool_id=pool.workload_identity_pool_id,
         workload_identity_pool_provider_id="github",
         attribute_mapping={"google.subject": "assertion.sub", "attribute.repository": "assertion.repository"},
-        attribute_condition=token_condition(subjects),
+        attribute_condition=token_condition(subjects, ids),
         oidc={"issuer_uri": f"https://{ISSUER}"},
         opts=parent.child_options(),
     )
@@ -103,16 +105,28 @@ def pool_id(account: str) -> str:
     return f"gpuyard-{hashlib.sha256(account.encode()).hexdigest()[:_DIGEST]}"
 
 
-def token_condition(subjects: Sequence[str]) -> str:
+def token_condition(subjects: Sequence[str], ids: Mapping[str, int] = MappingProxyType({})) -> str:
     """Return the provider's condition in CEL, which accepts only tokens with these subjects. A `*` at the end matches any text.
+
+    `ids`: id of the repository, by subject. A deleted repository's name can belong to somebody else later, its id cannot:
+    cloud.google.com/iam/docs/workload-identity-federation-with-deployment-pipelines, "Define an attribute condition" (2026-12-01).
 
     >>> token_condition(["repo:acme/nlp:ref:refs/heads/main", "repo:acme/nlp:ref:refs/tags/*"])
     'assertion.sub in ["repo:acme/nlp:ref:refs/heads/main"] || assertion.sub.startsWith("repo:acme/nlp:ref:refs/tags/")'
+    >>> token_condition(["repo:acme/nlp:environment:prod"], {"repo:acme/nlp:environment:prod": 42})
+    '(assertion.sub == "repo:acme/nlp:environment:prod" && assertion.repository_id == "42")'
     """
-    exact = sorted(subject for subject in subjects if not subject.endswith("*"))
+    exact = sorted(subject for subject in subjects if not subject.endswith("*") and subject not in ids)
     parts = [f"assertion.sub in {json.dumps(exact)}"] if exact else []
-    parts += [f"assertion.sub.startsWith({json.dumps(subject[:-1])})" for subject in sorted(subjects) if subject.endswith("*")]
+    parts += [_match(subject) for subject in sorted(subjects) if subject.endswith("*") and subject not in ids]
+    parts += [f'({_match(subject)} && assertion.repository_id == "{ids[subject]}")' for subject in sorted(subjects) if subject in ids]
     return " || ".join(parts)
+
+
+def _match(subject: str) -> str:
+    if subject.endswith("*"):
+        return f"assertion.sub.startsWith({json.dumps(subject[:-1])})"
+    return f"assertion.sub == {json.dumps(subject)}"
 
 
 def submitter_problems(subjects: Sequence[str]) -> list[Problem]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .fields import Name, SecretReference, Spec, in_cloud
 from .pool import GpuPoolSpec
-from .submitter import OpenSubmitter
+from .submitter import SubmitterSpec
 from .waiver import WaiverSpec
 from .yard import BucketSpec, BudgetSpec, LimitsSpec, NetworkSpec, NotifySpec, PinsSpec, RepositorySpec, Shares, SshSpec, YardSpec
 
@@ -16,13 +16,13 @@ __all__ = [
     "Name",
     "NetworkSpec",
     "NotifySpec",
-    "OpenSubmitter",
     "PinsSpec",
     "RepositorySpec",
     "SecretReference",
     "Shares",
     "Spec",
     "SshSpec",
+    "SubmitterSpec",
     "WaiverSpec",
     "YardSpec",
     "in_cloud",

@@ -15,7 +15,7 @@ from ...problems import Problem, show
 from .fields import INTERNET, LOCAL, MAIL, Cidr, Date, ImageDigest, Name, PublicAddress, SecretReference, Spec, cloud_of, in_cloud, invalid
 from .pool import CapacityBlock, FlexStart, GpuPoolSpec, Reservation
 from .ssh import SshAccess, SshSpec
-from .submitter import OpenSubmitter
+from .submitter import SubmitterSpec
 
 __all__ = [
     "BucketSpec",
@@ -215,11 +215,12 @@ class YardSpec(Spec):
     )
     buckets: Mapping[Name, BucketSpec] = Field(default_factory=dict, description="buckets by logical name; default: none")
     pools: Mapping[Name, GpuPoolSpec] = Field(min_length=1, description="pools by name, at least one")
-    submitters: list[str | OpenSubmitter] = Field(
+    submitters: list[str | SubmitterSpec] = Field(
         default_factory=list,
         description="who may submit jobs: CI pipelines, as GitHub token subjects such as repo:org/name:ref:refs/heads/main, and people or "
         "groups, as ARN of an IAM role or user (aws), group:NAME@DOMAIN or user:NAME@DOMAIN (gcp), group:OBJECT-ID or user:OBJECT-ID "
-        "(azure); default: none. A subject with * or for pull requests needs {subject: ..., reason: ...}",
+        "(azure); default: none. A subject with * or for pull requests needs {subject: ..., reason: ...}; on gcp "
+        "{subject: ..., repository_id: ...} accepts only the repository with this number",
     )
     secrets: Mapping[str, SecretReference] = Field(default_factory=dict, description="references to secrets by logical name; default: none")
     limits: LimitsSpec = Field(LimitsSpec(), description="limits of one job; default: no limits")
@@ -234,7 +235,7 @@ class YardSpec(Spec):
     @property
     def subjects(self) -> list[str]:
         """The subjects of all submitters."""
-        return [each.subject if isinstance(each, OpenSubmitter) else each for each in self.submitters]
+        return [each.subject if isinstance(each, SubmitterSpec) else each for each in self.submitters]
 
     @property
     def all_tags(self) -> dict[str, str]:

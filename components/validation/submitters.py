@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from ...problems import Problem, problems_from, show
-from ..spec import OpenSubmitter
+from ..spec import SubmitterSpec
 
 __all__ = [
     "ISSUER",
@@ -19,13 +19,15 @@ __all__ = [
     "open_subject_problems",
     "people_of",
     "pipelines_of",
+    "repository_id_problems",
+    "repository_ids",
     "subject_problems",
     "subjects_of",
     "submitter_problems",
 ]
 
-Submitter = str | OpenSubmitter | Mapping[str, str]
-"""A subject of a pipeline, or a person or group of the cloud. A subject that admits unreviewed code must be an OpenSubmitter, or a mapping
+Submitter = str | SubmitterSpec | Mapping[str, str | int]
+"""A subject of a pipeline, or a person or group of the cloud. A subject with a reason or a repository id is a SubmitterSpec, or a mapping
 with its keys."""
 
 ISSUER = "token.actions.githubusercontent.com"
@@ -71,10 +73,36 @@ def subject_problems(subjects: Sequence[str], people: People) -> list[Problem]:
 def open_subject_problems(submitters: Sequence[object]) -> list[Problem]:
     """Return a problem for each subject with `*`, or for pull requests, that has no reason: it admits unreviewed code."""
     fix = "list exact branches or environments, or write {subject: ..., reason: ...}"
+    bare = [(index, _without_reason(each)) for index, each in enumerate(submitters)]
     return [
         Problem(f"submitters.{index}", "admits code that nobody has reviewed", show(subject), "an exact branch or environment", fix)
-        for index, subject in enumerate(submitters)
+        for index, subject in bare
         if isinstance(subject, str) and _SUBJECT.fullmatch(subject) and (subject.endswith("*") or subject.endswith(":pull_request"))
+    ]
+
+
+def _without_reason(submitter: object) -> object:
+    """Return the subject of a submitter that has no reason, else None."""
+    if isinstance(submitter, SubmitterSpec):
+        return submitter.subject if submitter.reason is None else None
+    if isinstance(submitter, Mapping):
+        return submitter.get("subject") if submitter.get("reason") is None else None
+    return submitter
+
+
+def repository_ids(submitters: Sequence[Submitter]) -> dict[str, int]:
+    """Return the repository id of each valid submitter that has one, by subject."""
+    specs = [SubmitterSpec.model_validate(each) for each in submitters if not isinstance(each, str)]
+    return {spec.subject: spec.repository_id for spec in specs if spec.repository_id is not None}
+
+
+def repository_id_problems(submitters: Sequence[Submitter], cloud: str) -> list[Problem]:
+    """Return a problem for each repository id on a cloud that does not check it, and for each id of a submitter that is no pipeline."""
+    allowed = "none for people and groups" if cloud == "gcp" else f"none on {cloud}"
+    return [
+        Problem(f"submitters.{index}.repository_id", "has no effect", str(each.repository_id), allowed, "remove repository_id")
+        for index, each in enumerate(SubmitterSpec.model_validate(one) if not isinstance(one, str) else None for one in submitters)
+        if each is not None and each.repository_id is not None and (cloud != "gcp" or not each.subject.startswith(_PIPELINE))
     ]
 
 
@@ -86,17 +114,17 @@ def submitter_problems(submitters: object) -> list[Problem]:
 
 
 def _type_problems(index: int, submitter: object) -> list[Problem]:
-    if isinstance(submitter, str | OpenSubmitter):
+    if isinstance(submitter, str | SubmitterSpec):
         return []
     if not isinstance(submitter, Mapping):
         return [Problem(f"submitters.{index}", "wrong type", got=show(submitter), allowed="a string, or {subject: ..., reason: ...}")]
     try:
-        OpenSubmitter.model_validate(dict(submitter))
+        SubmitterSpec.model_validate(dict(submitter))
     except ValidationError as error:
-        return problems_from(error, OpenSubmitter, f"submitters.{index}.")
+        return problems_from(error, SubmitterSpec, f"submitters.{index}.")
     return []
 
 
 def subjects_of(submitters: Sequence[Submitter]) -> list[str]:
     """Return the subject of each valid submitter."""
-    return [each if isinstance(each, str) else OpenSubmitter.model_validate(each).subject for each in submitters]
+    return [each if isinstance(each, str) else SubmitterSpec.model_validate(each).subject for each in submitters]

@@ -11,7 +11,7 @@ import pytest
 
 from gpuyard.components import aws, azure, gcp, local
 from gpuyard.components.aws import Bucket as AwsBucket
-from gpuyard.components.spec import OpenSubmitter
+from gpuyard.components.spec import SubmitterSpec
 
 CLOUDS = [aws, azure, gcp, local]
 EXISTING = {
@@ -84,7 +84,9 @@ def test_job_service_refuses_submitters_that_are_not_a_list_of_strings(record: A
             for subject in ("repo:acme/nlp:ref:refs/heads/*", "repo:acme/nlp:*", "repo:acme/nlp:pull_request")
         ),
         ({"subject": "repo:acme/nlp:pull_request", "reason": "why"}, "submitters.0.reason: "),
-        ({"subject": "repo:acme/nlp:pull_request"}, "submitters.0.reason: required key is missing"),
+        ({"subject": "repo:acme/nlp:pull_request"}, "submitters.0: admits code that nobody has reviewed"),
+        (SubmitterSpec(subject="repo:acme/nlp:pull_request"), "submitters.0: admits code that nobody has reviewed"),
+        ({"subject": "repo:acme/nlp:ref:refs/heads/main", "repository_id": 0}, "submitters.0.repository_id: "),
         (7, "submitters.0: wrong type, got 7, allowed: a string, or {subject: ..., reason: ...}"),
     ],
 )
@@ -98,9 +100,18 @@ def test_job_service_refuses_submitters_of_unreviewed_code_without_a_reason(
 @pytest.mark.parametrize("cloud", [aws, azure, gcp], ids=cloud_of)
 def test_job_service_admits_unreviewed_code_with_a_reason(record: Any, cloud: ModuleType) -> None:
     pulls = {"subject": "repo:acme/nlp:pull_request", "reason": "forks cannot open pull requests here"}
-    other = OpenSubmitter(subject="repo:acme/llm:pull_request", reason="all members may submit")
+    other = SubmitterSpec(subject="repo:acme/llm:pull_request", reason="all members may submit")
     lines = refusal(record, lambda: cloud.JobService("train", pools=[], writes=[runs(cloud)], submitters=[pulls, other]))
     assert [line for line in lines if "submitters" in line] == []  # `pools` is refused: an empty list
+
+
+@pytest.mark.parametrize(
+    ("cloud", "subject"), [(aws, "repo:a/b:environment:c"), (azure, "repo:a/b:environment:c"), (gcp, "user:a@acme.io")]
+)
+def test_a_repository_id_that_nothing_checks_is_refused(record: Any, cloud: ModuleType, subject: str) -> None:
+    submitter = {"subject": subject, "repository_id": 42}
+    lines = refusal(record, lambda: cloud.JobService("train", pools=[], writes=[runs(cloud)], submitters=[submitter]))
+    assert any(line.startswith("  - submitters.0.repository_id: has no effect, got 42, allowed: none ") for line in lines), lines
 
 
 @pytest.mark.parametrize("cloud", CLOUDS, ids=cloud_of)

@@ -84,6 +84,17 @@ def test_only_the_subjects_become_the_submitter(record: Any, subjects: tuple[str
     assert not [member for member in wanted if member.endswith("*")]
 
 
+def test_a_repository_that_was_created_again_with_the_same_name_is_refused(record: Any) -> None:
+    open_ended = {"subject": TAGGED, "reason": "tags are made by a release", "repository_id": 7}
+    submitters: Any = ({"subject": SUBJECT, "repository_id": 42}, open_ended, "repo:acme/old:environment:prod")
+    recorded = record(lambda: declare(submitters=submitters))
+    assert recorded.inputs(PROVIDER, "train-pipelines-github")["attributeCondition"] == (
+        'assertion.sub in ["repo:acme/old:environment:prod"]'
+        ' || (assertion.sub.startsWith("repo:acme/llm:ref:refs/tags/") && assertion.repository_id == "7")'
+        f' || (assertion.sub == "{SUBJECT}" && assertion.repository_id == "42")'
+    )
+
+
 def test_too_many_subjects_are_refused() -> None:
     many = [f"repo:acme/nlp-{number:03}:ref:refs/heads/main" for number in range(200)]
     assert submitter_problems(many[:50]) == []

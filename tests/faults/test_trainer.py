@@ -21,10 +21,12 @@ from tests.helpers.waiting import wait_for
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own and PR_SET_PDEATHSIG are Linux's")
 SETTINGS = ["steps=5", "batch=4", "context=16", "width=16", "layers=1", "corpus_bytes=50000", "val_bytes=4096", "dropout=0.1"]
 
-# The trainer. In its first attempt it waits at a chosen moment for a stop request, and then continues.
+# The trainer. In an attempt with a chosen moment it waits there for a stop request, and then continues. At the moment "kill" it writes
+# a part of a checkpoint's file and dies.
 HELD = """
-import os, pathlib, sys, time
-moment, words, disturbed = sys.argv[1], sys.argv[2:], os.environ["GPUYARD_ATTEMPT"] == "1"
+import os, pathlib, signal, sys, time
+words, attempt = sys.argv[2:], int(os.environ["GPUYARD_ATTEMPT"])
+moment = dict(enumerate(sys.argv[1].split(","), 1)).get(attempt, "never")
 def hold():
     pathlib.Path("held").touch()
     while moment in ("import", "compile") or not os.path.exists(os.environ["GPUYARD_STOP_FILE"]):
@@ -32,11 +34,11 @@ def hold():
 def hold_at(owner, name, when=lambda *args: True):
     real = getattr(owner, name)
     def held(*args, **more):
-        if disturbed and when(*args):
+        if when(*args):
             hold()
         return real(*args, **more)
     setattr(owner, name, held)
-if moment == "import" and disturbed:
+if moment == "import":
     hold()
 import torch
 from gpuyard.training_jobs.train import __main__, checkpoint_store, data, export, loop
@@ -50,6 +52,14 @@ if moment == "first step":
     hold_at(loop.Trainer, "_read_votes", lambda self, last: self.step == 1)
 if moment == "save":
     hold_at(checkpoint_store.CheckpointStore, "put", lambda self, step, *_: step == 2)
+if moment == "kill":
+    put = checkpoint_store.put
+    def torn(fs, path, data, local):
+        if "/4/state-" in path:
+            put(fs, path.replace("state-", ".tmp-state-"), data[:-1], local)
+            os.kill(os.getpid(), signal.SIGKILL)
+        put(fs, path, data, local)
+    checkpoint_store.put = torn
 if moment == "validation":
     hold_at(data.TokenWindows, "part", lambda self, first, last: first > 0)
 if moment == "export":
@@ -62,11 +72,17 @@ exec sleep 60
 """
 
 
-def _run(folder: Path, script: str, moment: str, *more: str) -> NodeProcesses:
-    argv = [sys.executable, "train.py", moment, *SETTINGS, "save_every_steps=2", *more]
-    run = NodeProcesses(folder, {"command": argv, "launcher": "none", "nodes": 1}, {"train.py": script})
+def _run(folder: Path, moments: str, *more: str) -> NodeProcesses:
+    """Prepare a run with a moment for each attempt, separated by commas."""
+    argv = [sys.executable, "train.py", moments, *SETTINGS, "save_every_steps=2", *more]
+    run = NodeProcesses(folder, {"command": argv, "launcher": "none", "nodes": 1}, {"train.py": HELD})
     folder.mkdir(exist_ok=True)
     return run
+
+
+def _saved(run: NodeProcesses) -> list[int]:
+    """Return the newest saved step of the run; empty if nothing was saved."""
+    return sorted(int(path.parent.name) for path in run.run.glob("checkpoints/*/commit-*.json"))[-1:]
 
 
 def _result(run: NodeProcesses) -> dict[str, object]:
@@ -76,43 +92,53 @@ def _result(run: NodeProcesses) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    run = _run(tmp_path_factory.mktemp("undisturbed"), HELD, "never")
+    run = _run(tmp_path_factory.mktemp("undisturbed"), "never")
     assert finish(run.submit()) == [0], run.log(0)
     return _result(run)
 
 
+def _stop(run: NodeProcesses, code: int, **changes: object) -> None:
+    """Submit the run, request a stop at its next moment, and check how it ends."""
+    nodes = run.submit(grace_s=30, **changes)
+    wait_for(lambda: (run.folder / f"{run.submissions - 1}-0/code/held").exists())
+    nodes[0].send_signal(signal.SIGTERM)
+    assert finish(nodes, 40) == [code], run.log(0)
+    assert run.output(run.submissions, "node-0.json")["stopped"]
+    assert not run.processes()
+
+
+def test_stops_and_a_kill_do_not_change_the_result(tmp_path: Path, undisturbed: dict[str, object]) -> None:
+    """A stop during a save, a kill during an asynchronous save, and a stop during the validation, each in an attempt of its own."""
+    run = _run(tmp_path, "save,kill,validation")
+    _stop(run, 75)
+    assert _saved(run) == [3]
+    assert finish(run.submit(command=[*run.job["command"], "saving=async"])) == [137], run.log(0)
+    assert "resumed from step 3, saved by attempt 1" in run.log(0)
+    torn = run.run / "checkpoints/4/.tmp-state-2-0-0.safetensors"
+    assert torn.stat().st_size > 0
+    _stop(run, 75)
+    assert "resumed from step 3, saved by attempt 1" in run.log(0)
+    assert _saved(run) == [5]
+    assert finish(run.submit()) == [0], run.log(0)
+    assert _result(run) == undisturbed
+    assert not torn.exists()
+
+
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("moment", "code", "saved"),
-    [
-        pytest.param("import", 75, 0, marks=pytest.mark.thorough),
-        pytest.param("preflight", 75, 0, marks=pytest.mark.thorough),
-        pytest.param("compile", 75, 0, marks=pytest.mark.thorough),
-        pytest.param("first step", 75, 2, marks=pytest.mark.thorough),
-        ("save", 75, 3),
-        ("validation", 75, 5),
-        pytest.param("export", 0, 5, marks=pytest.mark.thorough),
-    ],
+    [*((name, 75, []) for name in ("import", "preflight", "compile")), ("first step", 75, [2]), ("export", 0, [5])],
 )
-def test_a_stop_in_any_phase(tmp_path: Path, undisturbed: dict[str, object], moment: str, code: int, saved: int) -> None:
-    run = _run(tmp_path, HELD, moment, *(["compile=on"] if moment == "compile" else []))
+def test_a_stop_in_any_phase(tmp_path: Path, undisturbed: dict[str, object], moment: str, code: int, saved: list[int]) -> None:
+    run = _run(tmp_path, moment, *(["compile=on"] if moment == "compile" else []))
     if moment == "preflight":
         smi = tmp_path / "nvidia-smi"
         smi.write_text(SLEEPING_SMI)
         smi.chmod(0o755)
         run.node_env = {0: {"PATH": f"{tmp_path}:{os.environ['PATH']}"}}
-    nodes = run.submit(grace_s=30, preflight="required" if moment == "preflight" else "skip")
-    wait_for(lambda: (tmp_path / "0-0/code/held").exists())
-    nodes[0].send_signal(signal.SIGTERM)
-    assert finish(nodes, 40) == [code], run.log(0)
-    assert run.output(1, "node-0.json")["stopped"]
-    assert sorted(int(path.parent.name) for path in run.run.glob("checkpoints/*/commit-1.json"))[-1:] == [saved][: saved > 0]
-    assert not run.processes()
-    if moment == "save":
-        assert finish(run.submit()) == [0], run.log(0)
-        assert "resumed from step 3, saved by attempt 1" in run.log(0)
-    if moment == "validation":
-        assert finish(run.submit()) == [0], run.log(0)
-    if moment in ("save", "validation", "export"):
+    _stop(run, code, preflight="required" if moment == "preflight" else "skip")
+    assert _saved(run) == saved
+    if moment == "export":
         assert _result(run) == undisturbed
 
 
@@ -155,28 +181,3 @@ def test_a_damaged_shard_that_another_rank_than_0_meets_ends_the_job(tmp_path: P
     assert "[rank 1] train: " in run.log(0).replace("[rank 1]:", "[rank 1] ")
     assert run.output(1, "progress.json")["step"] == 2
     assert not run.processes()
-
-
-TEARS = """
-import os, signal, sys
-from gpuyard.training_jobs.train import __main__, checkpoint_store
-put = checkpoint_store.put
-def torn(fs, path, data, local):
-    if os.environ["GPUYARD_ATTEMPT"] == "1" and "/4/state-" in path:
-        put(fs, path.replace("state-", ".tmp-state-"), data[:-1], local)
-        os.kill(os.getpid(), signal.SIGKILL)
-    put(fs, path, data, local)
-checkpoint_store.put = torn
-sys.exit(__main__.main(sys.argv[2:]))
-"""
-
-
-def test_a_kill_during_an_asynchronous_save_does_not_change_the_result(tmp_path: Path, undisturbed: dict[str, object]) -> None:
-    run = _run(tmp_path, TEARS, "", "saving=async")
-    assert finish(run.submit()) == [137], run.log(0)
-    torn = run.run / "checkpoints/4/.tmp-state-1-0-0.safetensors"
-    assert torn.stat().st_size > 0
-    assert finish(run.submit()) == [0], run.log(0)
-    assert "resumed from step 2, saved by attempt 1" in run.log(0)
-    assert _result(run) == undisturbed
-    assert not torn.exists()

@@ -3,7 +3,7 @@
 It varies one setting after the other, each starting from the best so far: settings that depend on the device and on the shapes of a
 block are tried with one preset, the microbatch with every preset. Then every preset runs for longer with its best settings. Last
 the steps of baselines.py run beside one preset. The time of the long measurements and of these is reserved. What does not fit in the budget
-is left out and reported.
+is left out and reported. After that float8 is tried, while there is time.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class Plan:
     micros: dict[str, tuple[int, ...]]
     short_s: float  # for a candidate of the sweep
     long_s: dict[str, float]  # for a preset's long measurement
+    float8: tuple[tuple[str, str], ...] = ()  # a preset and a recipe, tried last; needs torchao
 
 
 GPU = Plan(
@@ -63,6 +64,7 @@ GPU = Plan(
     micros={"gpt_124m": (32, 64, 128), "gpt_350m": (32, 64), "gpt_1b3": (8, 16)},
     short_s=30.0,
     long_s={"gpt_124m": 40.0, "gpt_350m": 50.0, "gpt_1b3": 100.0},
+    float8=(("gpt_1b3", "tensorwise"), ("gpt_1b3", "rowwise")),
 )
 CPU = Plan(  # a test of the code: its figures mean nothing
     presets=("gpt_tiny",),
@@ -110,4 +112,6 @@ def sweep(
         found.append(measure(Candidate(preset, best[preset], *_LONG, saves=True), over - later_s - beside_s - clock()))
     for step in BASELINES:
         within(Candidate(plan.swept, {"micro": best[plan.swept]["micro"]}, *_SHORT, step=step), over - clock())
+    for preset, recipe in plan.float8:
+        within(Candidate(preset, {**best[preset], "float8": recipe}, *_SHORT), over - clock())
     return found

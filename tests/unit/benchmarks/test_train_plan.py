@@ -57,6 +57,8 @@ def test_each_axis_starts_from_the_best_so_far() -> None:
     assert [(final.preset, final.words["micro"]) for final in finals] == [("gpt_124m", "128"), ("gpt_350m", "64"), ("gpt_1b3", "16")]
     assert all(final.words["attention"].startswith("flash") and final.words["compile"] == "graphs" for final in finals)
     assert all((final.steps, final.first) == (60, 20) for final in finals)
+    bf16 = finals[-1].words
+    assert [candidate.words for candidate in device.measured[-2:]] == [{**bf16, "float8": recipe} for recipe in ("tensorwise", "rowwise")]
     assert len({json.dumps([candidate.preset, candidate.words, candidate.saves, candidate.step]) for candidate in device.measured}) == len(
         device.measured
     )
@@ -100,7 +102,7 @@ def test_only_the_windows_after_the_warm_up_count() -> None:
 
 def test_the_table_and_the_chart_show_failures(tmp_path: Path) -> None:
     results = [result.plain() for result in Device(takes_s=1.0, breaks=("16",)).sweep()]
-    results[-4]["figures"] = {"mfu": 0.5, "save_share": 0.004, "watts": 650.0}
+    results[-6]["figures"] = {"mfu": 0.5, "save_share": 0.004, "watts": 650.0}
     document = {
         "device": "NVIDIA H200",
         "commit": "0123456789abcdef",

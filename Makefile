@@ -53,7 +53,7 @@ frameworks: venv ## kill, stop and resume Hugging Face Trainer, Accelerate, Ligh
 	@.venv/bin/uv pip install --quiet --target .yard/frameworks --override tests/e2e/frameworks-override.txt transformers accelerate lightning
 	@PYTHONPATH=$(CURDIR)/.yard/frameworks .venv/bin/python -m pytest -m frameworks -n 0 $(ARGS) tests/e2e/test_frameworks.py
 
-live: venv ## create GPUYARD_LIVE_STACK in a real AWS or Azure account, run short jobs, destroy it, find leftovers; costs money, asks first
+live: venv ## create GPUYARD_LIVE_STACK in a real AWS, Azure or GCP account, run short jobs, destroy it, find leftovers; costs money, asks first
 	@.venv/bin/python tools/live.py
 
 bench: venv ## run the benchmarks; each prints a ratio to a named baseline of the same run

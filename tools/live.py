@@ -1,4 +1,4 @@
-"""`make live`: create a stack in a real account of AWS or Azure, check it, run short jobs on its pools, destroy it, and look for leftovers.
+"""`make live`: create a stack in a real account of a cloud, check it, run short jobs on its pools, destroy it, and look for leftovers.
 
 It costs money, so it prints the price and asks before it starts. GPUYARD_LIVE_STACK names the stack, which must not be up. It is destroyed
 at the end, also after a failure.
@@ -20,7 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # started by its p
 from gpuyard.stacks.cli.pulumi_cli import find_pulumi
 from gpuyard.training_jobs.clouds.aws import AwsClients, aws_clients
 from gpuyard.training_jobs.clouds.azure import AzureClients, azure_clients
-from tools import live_azure
+from gpuyard.training_jobs.clouds.gcp import GcpClients, gcp_clients
+from tools import live_azure, live_gcp
 
 __all__ = ["JOBS", "LiveError", "Tools", "leftovers", "live", "main"]
 
@@ -57,6 +58,8 @@ class Tools(NamedTuple):
     aws: Callable[[str], AwsClients]
     """Return the clients of a region."""
     azure: Callable[[], AzureClients]
+    google: Callable[[str, str], GcpClients]
+    """Return the clients of a project and region."""
     say: Callable[[str], None]
     key: str
     """Request key of the jobs, new for each call of `make live`."""
@@ -88,6 +91,9 @@ def _left(stack: str, plan: Mapping[str, Any], tools: Tools) -> list[str]:
     if plan["clouds"] == ["azure"]:
         subscription = _step(tools, "pulumi", "config", "get", "azure-native:subscriptionId", "--stack", stack).strip()
         return live_azure.leftovers(tag, subscription, tools.azure())
+    if plan["clouds"] == ["gcp"]:
+        project = _step(tools, "pulumi", "config", "get", "gcp:project", "--stack", stack).strip()
+        return live_gcp.leftovers(tag, project, tools.google(project, plan["region"]))
     return leftovers(tag, tools.aws(plan["region"]))
 
 
@@ -176,7 +182,7 @@ def main() -> int:
     try:
         if not stack:
             raise LiveError("GPUYARD_LIVE_STACK: not set; name a stack of a test account, such as dev-aws")
-        live(stack, Tools(_run, input, aws_clients, azure_clients, print, f"live-{int(time.time())}"))
+        live(stack, Tools(_run, input, aws_clients, azure_clients, gcp_clients, print, f"live-{int(time.time())}"))
     except LiveError as error:
         print(f"make live: {error}", file=sys.stderr)
         return 1

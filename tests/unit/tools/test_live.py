@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gpuyard.training_jobs.spec import parse_job
-from tools import live_azure
+from tools import live_azure, live_gcp
 from tools.live import JOBS, LiveError, Tools, leftovers, live
 
 PLAN = {"project": "gpuyard", "clouds": ["aws"], "region": "us-east-1", "resources": [{}] * 9, "money": {"full": {"low": 5, "high": 9.2}}}
@@ -63,7 +63,15 @@ class Commands:
 def tools(run: Commands, *arns: str, answer: str = "dev-aws", said: list[str] | None = None) -> Tools:
     aws: Any = FakeAws(*arns)
     azure: Any = None
-    return Tools(run, lambda _: answer, lambda _: aws, lambda: azure, (said if said is not None else []).append, "live-1")
+    return Tools(
+        run,
+        lambda _: answer,
+        lambda _: aws,
+        lambda: azure,
+        lambda project, region: azure,
+        (said if said is not None else []).append,
+        "live-1",
+    )
 
 
 def test_the_steps_in_order() -> None:
@@ -135,3 +143,30 @@ def test_a_stack_on_azure_is_searched_in_its_subscription(monkeypatch: pytest.Mo
     live("dev-azure", tools(run, answer="dev-azure"))
     assert searched == [("gpuyard/dev-azure", "{}")]
     assert "pulumi config get azure-native:subscriptionId --stack dev-azure" in run.lines
+
+
+def test_leftovers_on_google_cloud_are_resources_with_the_label_that_cost_money() -> None:
+    """A template, a key and an ended job stay without a cost. The list has pages."""
+    base = "v1/projects/acme-ml:searchAllResources?query=labels.gpuyard_stack%3D%22gpuyard-dev-gcp%22&pageSize=500"
+    kinds = ("compute.googleapis.com/InstanceTemplate", "cloudkms.googleapis.com/CryptoKey", "aiplatform.googleapis.com/CustomJob")
+    pages = {
+        base: {"results": [{"name": kind, "assetType": kind} for kind in kinds], "nextPageToken": "t"},
+        f"{base}&pageToken=t": {"results": [{"name": "//storage.googleapis.com/runs", "assetType": "storage.googleapis.com/Bucket"}]},
+    }
+    google: Any = SimpleNamespace(read=lambda service, path: pages[path] if service == "cloudasset" else None)
+    assert live_gcp.leftovers("gpuyard/dev-gcp", "acme-ml", google) == ["//storage.googleapis.com/runs"]
+
+
+def test_a_stack_on_google_cloud_is_searched_in_its_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[tuple[str, str]] = []
+
+    def nothing(stack: str, project: str, _: Any) -> list[str]:
+        searched.append((stack, project))
+        return []
+
+    monkeypatch.setattr(live_gcp, "leftovers", nothing)
+    monkeypatch.setitem(PLAN, "clouds", ["gcp"])
+    run = Commands()
+    live("dev-gcp", tools(run, answer="dev-gcp"))
+    assert searched == [("gpuyard/dev-gcp", "{}")]
+    assert "pulumi config get gcp:project --stack dev-gcp" in run.lines

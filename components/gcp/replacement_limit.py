@@ -34,6 +34,7 @@ _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _OAUTH = {"type": "OAuth2"}
 _HOUR_S = 3600
 _MOST = 500  # operations of one answer, the most that Compute Engine sends
+_FIELDS = "items(targetLink,insertTime)"  # whole operations can exceed the memory of a workflow, 512 KB
 
 
 def limit_replacements(pool: GpuPool, zone: str, group: compute.InstanceGroupManager, project: ProjectLookup) -> pulumi.Output[str]:
@@ -47,8 +48,8 @@ def limit_replacements(pool: GpuPool, zone: str, group: compute.InstanceGroupMan
         region=region,
         description=f"stops pool {pool.logical_name} when its machines are broken",
         service_account=identity.email,
-        source_contents=pulumi.Output.all(project.id, group.name, group.base_instance_name).apply(
-            lambda found: json.dumps(workflow(found[0], zone, found[1], found[2], pool.spec.replacement_limit, pool.stop_message))
+        source_contents=pulumi.Output.all(project.id, group.name).apply(
+            lambda found: json.dumps(workflow(found[0], zone, found[1], pool.spec.replacement_limit, pool.stop_message))
         ),
         deletion_protection=False,  # else Pulumi cannot delete it
         labels=pool.gcp_labels("replacements"),
@@ -73,21 +74,24 @@ def limit_replacements(pool: GpuPool, zone: str, group: compute.InstanceGroupMan
     return pulumi.Output.from_input(made.name)
 
 
-def workflow(project: str, zone: str, group: str, machines: str, limit: int, message: str) -> PlainDict:
-    """Return the workflow (cloud.google.com/workflows/docs/reference/syntax). `machines`: what the names of the machines begin with.
+def workflow(project: str, zone: str, group: str, limit: int, message: str) -> PlainDict:
+    """Return the workflow (cloud.google.com/workflows/docs/reference/syntax).
 
-    It reads operations, because they are kept for 14 days and need no right to read logs. A group that has stopped stays as it is.
+    It reads operations, because they are kept for 14 days and need no right to read logs. It counts the machines that the group lists: a
+    repair keeps a machine's name, and a pool of another stack can have machines with similar names. A stopped group stays as it is.
     """
     place = f"https://compute.googleapis.com/compute/v1/projects/{project}/zones/{zone}"
     url = f"{place}/instanceGroupManagers/{group}"
-    newest = {"filter": f'operationType="{SHUTDOWN}"', "orderBy": "creationTimestamp desc", "maxResults": _MOST}
+    newest = {"filter": f'operationType="{SHUTDOWN}"', "orderBy": "creationTimestamp desc", "maxResults": _MOST, "fields": _FIELDS}
     action = 'map.get(group.body, ["instanceLifecyclePolicy", "defaultActionOnFailure"])'
     is_recent = "time.parse(operation.insertTime) > since"
-    is_of_pool = f'text.match_regex(operation.targetLink, "/instances/{machines}-[a-z0-9]{{4}}$")'
+    is_of_pool = "operation.targetLink in machines"
+    listing = {"url": f"{url}/listManagedInstances", "auth": _OAUTH, "query": {"fields": "managedInstances(instance)"}}
     add = [{"add": {"assign": [{"broken": "${broken + 1}"}]}}]
     steps: list[PlainDict] = [
         {"read_group": {"call": "http.get", "args": {"url": url, "auth": _OAUTH}, "result": "group"}},
         {"end_if_stopped": {"switch": [{"condition": f'${{{action} == "DO_NOTHING"}}', "next": "end"}]}},
+        {"read_machines": {"call": "http.post", "args": listing, "result": "listed"}},
         {
             "read_shutdowns": {
                 "call": "http.get",
@@ -95,7 +99,16 @@ def workflow(project: str, zone: str, group: str, machines: str, limit: int, mes
                 "result": "found",
             }
         },
-        {"begin": {"assign": [{"broken": 0}, {"since": f"${{sys.now() - {_HOUR_S}}}"}]}},
+        {"begin": {"assign": [{"broken": 0}, {"machines": []}, {"since": f"${{sys.now() - {_HOUR_S}}}"}]}},
+        {
+            "name_machines": {
+                "for": {
+                    "value": "machine",
+                    "in": '${default(map.get(listed.body, "managedInstances"), [])}',
+                    "steps": [{"name_one": {"assign": [{"machines": "${list.concat(machines, machine.instance)}"}]}}],
+                }
+            }
+        },
         {
             "count": {
                 "for": {

@@ -87,9 +87,9 @@ def _fields(value: Any) -> Any:
 def _functions(now: float) -> dict[str, Any]:
     return {
         "default": lambda value, other: other if value is None else value,
+        "list": SimpleNamespace(concat=lambda items, item: [*items, item]),
         "map": SimpleNamespace(get=_get),
         "sys": SimpleNamespace(now=lambda: now),
-        "text": SimpleNamespace(match_regex=lambda text, pattern: re.search(pattern, text) is not None),
         "time": SimpleNamespace(parse=lambda text: datetime.datetime.fromisoformat(text).timestamp()),
     }
 

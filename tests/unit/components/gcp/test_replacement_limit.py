@@ -25,11 +25,11 @@ class Compute:
 
     def __init__(self) -> None:
         self.repairs, self.operations, self.reports = "REPAIR", list[dict[str, Any]](), list[str]()
+        self.machines = [f"lab-machines-x{number}yz" for number in (0, 1, 3, 8, 9)]
 
     def shut_down(self, machine: str, minutes_ago: float, kind: str = SHUTDOWN) -> None:
         at = datetime.datetime.fromtimestamp(NOW - 60 * minutes_ago, datetime.timezone(-datetime.timedelta(hours=8)))
-        link = f"https://www.googleapis.com/compute/v1/projects/acme-ml/zones/us-central1-a/instances/{machine}"
-        self.operations.append({"operationType": kind, "insertTime": at.isoformat(timespec="milliseconds"), "targetLink": link})
+        self.operations.append({"operationType": kind, "insertTime": at.isoformat(timespec="milliseconds"), "targetLink": _link(machine)})
 
     def call(self, name: str, args: Mapping[str, Any]) -> Any:
         """Answer a call. A request that Compute Engine would refuse fails."""
@@ -42,13 +42,29 @@ class Compute:
             assert (name, args["query"]["orderBy"], args["query"]["maxResults"]) == ("http.get", "creationTimestamp desc", 500)
             found = [each for each in self.operations if args["query"]["filter"] == f'operationType="{each["operationType"]}"']
             return {"body": {"items": found} if found else {}}  # an empty list is left out
+        if args["url"] == f"{PLACE}/instanceGroupManagers/lab-machines-1a2b/listManagedInstances":
+            assert name == "http.post"
+            found = [{"instance": _link(machine)} for machine in self.machines]
+            return {"body": {"managedInstances": found} if found else {}}
         assert args["url"] == f"{PLACE}/instanceGroupManagers/lab-machines-1a2b"
         if name == "http.patch":
             self.repairs = args["body"]["instanceLifecyclePolicy"]["defaultActionOnFailure"]
         return {"body": {"instanceLifecyclePolicy": {"defaultActionOnFailure": self.repairs}}}
 
     def check(self) -> None:
-        run_workflow(workflow("acme-ml", "us-central1-a", "lab-machines-1a2b", "lab-machines", 2, "lab has stopped"), self.call, NOW)
+        run_workflow(workflow("acme-ml", "us-central1-a", "lab-machines-1a2b", 2, "lab has stopped"), self.call, NOW)
+
+
+def _link(machine: str) -> str:
+    return f"https://www.googleapis.com/compute/v1/projects/acme-ml/zones/us-central1-a/instances/{machine}"
+
+
+def test_a_group_without_machines_is_left_alone() -> None:
+    google = Compute()
+    google.machines = []
+    google.shut_down("lab-machines-x0yz", 5)
+    google.check()
+    assert google.repairs == "REPAIR"
 
 
 def test_a_pool_stops_when_more_machines_shut_down_than_its_limit() -> None:
@@ -59,7 +75,8 @@ def test_a_pool_stops_when_more_machines_shut_down_than_its_limit() -> None:
     google.shut_down("lab-machines-x9yz", 61)  # more than an hour ago
     google.shut_down("lab-machines-x8yz", 5, "compute.instances.preempted")
     google.shut_down("other-machines-x8yz", 5)
-    google.shut_down("lab-machines-two-x8yz", 5)  # of the pool lab-machines-two
+    for number in range(3):
+        google.shut_down(f"lab-machines-z{number}zz", 5)  # of another stack with a pool `lab`
     google.check()
     assert (google.repairs, google.reports) == ("REPAIR", [])
     google.shut_down("lab-machines-x3yz", 1)

@@ -25,6 +25,7 @@ there. The last table has the roles that Google can grant only on the project.
 | submitter (`JobService-submitter`) | CI subjects, people and groups in `gpuyard:submitters` | the run bucket | `{roles.READ_OBJECTS}` |
 | | | the run bucket, below `gpuyard/code/` and `gpuyard/submissions/` | `{roles.WRITE_OBJECTS}` |
 | | | the job's account | `{roles.ACT_AS}` |
+| | | the log view with the entries of training jobs | `{roles.READ_LOG_VIEW}` |
 | | | the project | submit-jobs |
 | end of a pool (`POOL-end`) | Cloud Scheduler, once | the project | resize-pools or delete-held |
 | Vertex AI's service agent | Vertex AI | the run bucket's key | `roles/cloudkms.cryptoKeyEncrypterDecrypter` |

@@ -172,6 +172,10 @@ class VertexTarget(_CloudTarget):
         None,
         description="projects/P/regions/R/networkAttachments/NAME: the yard's network (Private Service Connect); null = Vertex AI's own",
     )
+    log_view: str | None = Field(
+        None,
+        description="projects/P/locations/L/buckets/B/views/NAME: log view that submitters may read; null = the project's logs",
+    )
     max_hours: int | None = Field(None, ge=1, le=168, description="longest run of a flex-start job in hours; null = Vertex AI's limit, 168")
     boot_disk_gib: int = Field(ge=100, description="boot disk of a node, in GiB")
     boot_disk_type: str = Field(description="disk type that the machine supports, such as pd-ssd or hyperdisk-balanced")

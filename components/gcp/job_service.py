@@ -21,6 +21,7 @@ from .cidr import region_of
 from .gpu_pool import GpuPool
 from .identity import Identity
 from .job_targets import TargetContext, vertex_target
+from .log_view import make_log_view
 from .project import GcpComponent, ProjectLookup
 from .roles import READ_OBJECTS, READ_SECRET, WRITE_OBJECTS, folder_condition
 from .service_agents import service_agent
@@ -66,13 +67,13 @@ class JobService(ContainerJobServiceBase[GpuPool, Bucket], GcpComponent):
         machines = {f"machines-{pool.logical_name}": pool.node_member for pool in given.pools if pool.node_member is not None}
         granted = self._grant({**({"job": job.member} if job else {}), **machines}, run, reads)
         granted += self._let_vertex_encrypt(run) if job else []
-        self.targets = self._targets(vertex, job, run, reads, granted)
         self.repository = self._repository(run) if vertex else None
-        self.submitter_role = self.submitter_provider = None
+        self.submitter_role = self.submitter_provider = log_view = None
         if given.submitters and job:
             identity, self.submitter_provider = make_submitter(self, given.subjects, job, self._project, repository_ids(given.submitters))
             self._write_below("submitter", run, identity.member, SUBMITTERS_WRITE)
-            self.submitter_role = identity.email
+            self.submitter_role, log_view = identity.email, make_log_view(self, identity, self._project)
+        self.targets = self._targets(vertex, job, run, reads, granted, log_view)
         self._write_targets(run)
 
     def _job_identity(self) -> Identity:
@@ -121,12 +122,19 @@ class JobService(ContainerJobServiceBase[GpuPool, Bucket], GcpComponent):
         return pulumi.Output.from_input(grant.id)
 
     def _targets(
-        self, pools: Sequence[GpuPool], job: Identity | None, run: Bucket, reads: Sequence[Bucket], granted: Sequence[pulumi.Output[str]]
+        self,
+        pools: Sequence[GpuPool],
+        job: Identity | None,
+        run: Bucket,
+        reads: Sequence[Bucket],
+        granted: Sequence[pulumi.Output[str]],
+        log_view: pulumi.Output[str] | None,
     ) -> pulumi.Output[dict[str, TargetData]]:
         known = pulumi.Output.all(
             project_region=self._project.project_region,
             key=run.key_id,
             email=job.email if job else None,
+            log_view=log_view,
             vertex={pool.logical_name: [pool.network_attachment, pool.persistent_resource, pool.key_id] for pool in pools},
             granted=list(granted),  # targets are known only after the grants, so that nobody submits a job without its rights
             **bucket_urls(run, reads),
@@ -145,6 +153,7 @@ class JobService(ContainerJobServiceBase[GpuPool, Bucket], GcpComponent):
             network_attachment=attachment,
             persistent_resource=persistent_resource,
             pool_key=pool_key,
+            log_view=found["log_view"],
         )
 
     def _repository(self, run: Bucket) -> pulumi.Output[str]:

@@ -38,6 +38,7 @@ def vertex_target(
     network_attachment: str | None,
     persistent_resource: str | None,
     pool_key: str | None,
+    log_view: str | None,
 ) -> dict[str, object]:
     """Return the job target of a `vertex` pool.
 
@@ -56,6 +57,7 @@ def vertex_target(
         "persistent_resource": persistent_resource,
         "service_account": service_account,
         "network_attachment": network_attachment,
+        "log_view": log_view,
         "max_hours": spec.capacity.max_hours if isinstance(spec.capacity, FlexStart) else None,
         "boot_disk_gib": spec.root_disk_gib,
         "boot_disk_type": vertex_disk(row),

@@ -11,6 +11,7 @@ __all__ = [
     "FEDERATED",
     "IMPERSONATE",
     "PROJECT_ROLES",
+    "READ_LOG_VIEW",
     "READ_OBJECTS",
     "READ_SECRET",
     "WRITE_OBJECTS",
@@ -21,6 +22,7 @@ __all__ = [
 
 READ_OBJECTS = "roles/storage.objectViewer"
 WRITE_OBJECTS = "roles/storage.objectUser"
+READ_LOG_VIEW = "roles/logging.viewAccessor"
 READ_SECRET = "roles/secretmanager.secretAccessor"  # noqa: S105 the name of a role
 ACT_AS = "roles/iam.serviceAccountUser"
 FEDERATED = "roles/iam.workloadIdentityUser"
@@ -72,7 +74,7 @@ PROJECT_ROLES: Mapping[str, ProjectRole] = MappingProxyType(
             permissions=("compute.networkAttachments.get", "compute.networkAttachments.update", "compute.regionOperations.get"),
         ),
         "submit-jobs": ProjectRole(
-            "a submitter creates, lists, watches and cancels custom jobs and reads their logs; IAM cannot limit a role to some custom "
+            "a submitter creates, lists, watches and cancels custom jobs; IAM cannot limit a role to some custom "
             "jobs, so only the project's quotas limit machine types and numbers",
             permissions=(
                 "aiplatform.customJobs.cancel",
@@ -80,7 +82,6 @@ PROJECT_ROLES: Mapping[str, ProjectRole] = MappingProxyType(
                 "aiplatform.customJobs.get",
                 "aiplatform.customJobs.list",
                 "aiplatform.persistentResources.get",
-                "logging.logEntries.list",
             ),
         ),
     }

@@ -21,6 +21,8 @@ class FakeLogging(FakeHttp):
         super().__init__()
         self.entries: list[Json] = []
         self.page, self.gaps = page, gaps
+        self.refused: set[str] = set()
+        """Projects and views that the caller may not read."""
         self._numbers = itertools.count()
 
     def write(self, job: str, task: str, text: str, at: float | None = None, *, project: str = "acme-ml") -> None:
@@ -45,6 +47,8 @@ class FakeLogging(FakeHttp):
         unknown = set(body) - {"resourceNames", "filter", "orderBy", "pageSize", "pageToken"}
         if unknown or not body.get("resourceNames") or not 1 <= body.get("pageSize", 50) <= 1000:
             raise RefusalError(400, f"Invalid JSON payload received: {unknown or 'resourceNames, pageSize'}", "badRequest")
+        if denied := self.refused & set(body["resourceNames"]):
+            raise RefusalError(403, f"Permission denied for {denied}", "forbidden")
         found = self._wanted(body)
         start, _, gap = body.get("pageToken", "0").partition("/")
         if self.gaps and not gap and int(start) < len(found):

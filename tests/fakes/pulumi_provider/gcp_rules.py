@@ -41,6 +41,8 @@ _IDS = {
     "gcp:kms/cryptoKey:CryptoKey": "{keyRing}/cryptoKeys/{name}",
     "gcp:kms/cryptoKeyIAMMember:CryptoKeyIAMMember": "{cryptoKeyId}/{role}/{member}",
     "gcp:kms/keyRing:KeyRing": "projects/{project}/locations/{location}/keyRings/{name}",
+    "gcp:logging/logView:LogView": "{parent}/locations/{location}/buckets/{bucket}/views/{name}",
+    "gcp:logging/logViewIamMember:LogViewIamMember": "{parent}/locations/{location}/buckets/{bucket}/views/{name}/{role}/{member}",
     "gcp:monitoring/alertPolicy:AlertPolicy": "projects/{project}/alertPolicies/{generated}",
     "gcp:monitoring/notificationChannel:NotificationChannel": "projects/{project}/notificationChannels/{generated}",
     "gcp:projects/iAMCustomRole:IAMCustomRole": "projects/{project}/roles/{roleId}",

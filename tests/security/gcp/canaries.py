@@ -104,6 +104,8 @@ BLIND = frozenset(
         "gcp:iam/workloadIdentityPool:WorkloadIdentityPool",
         "gcp:kms/keyRing:KeyRing",
         "gcp:logging/projectBucketConfig:ProjectBucketConfig",
+        "gcp:logging/logView:LogView",
+        "gcp:logging/logViewIamMember:LogViewIamMember",
         "gcp:monitoring/alertPolicy:AlertPolicy",
         "gcp:monitoring/notificationChannel:NotificationChannel",
         "gcp:projects/iAMCustomRole:IAMCustomRole",

@@ -102,7 +102,8 @@ class VertexBackend:
             return current is None or _state(current) in ENDED
 
         job_number = service_id.rsplit("/", 1)[-1]
-        reader = LogReader(self._gcp.post, self._target.project, job_number, node=node, since=max(created, since or 0.0))
+        start, view = max(created, since or 0.0), self._target.log_view
+        reader = LogReader(self._gcp.post, self._target.project, job_number, node=node, since=start, view=view)
         yield from reader.lines(follow, ended, lambda: self._sleep(self.poll_s))
 
     def cancel(self, service_id: str, run: Run) -> None:

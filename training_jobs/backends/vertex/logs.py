@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from ....plain_data import PlainMapping
 from ...clouds import Json
+from ...errors import AuthError
 from ..base import LogLine
 from ..log_follow import follow_lines
 
@@ -24,10 +25,14 @@ _TASK = re.compile(r"workerpool(\d)-(\d+)")
 
 
 class LogReader:
-    """The log entries of one custom job, each yielded once. `post` calls a method of Cloud Logging's REST API."""
+    """The log entries of one custom job, each yielded once. `post` calls a method of Cloud Logging's REST API.
 
-    def __init__(self, post: _Post, project: str, job: str, *, node: int | None, since: float) -> None:
-        self._post, self._project, self._job, self._node = post, project, job, node
+    `view`: a log view, for credentials that may read no other log. Others may lack the right to read it, so the project's logs are next.
+    """
+
+    def __init__(self, post: _Post, project: str, job: str, *, node: int | None, since: float, view: str | None = None) -> None:
+        self._post, self._job, self._node = post, job, node
+        self._sources = [*([view] if view else []), f"projects/{project}"]
         self._since = self._newest = since
         self._yielded: set[str] = set()
 
@@ -51,15 +56,22 @@ class LogReader:
         return fresh
 
     def _entries(self) -> Iterator[Json]:
-        body: Json = {
-            "resourceNames": [f"projects/{self._project}"], "filter": self._filter(), "orderBy": "timestamp asc", "pageSize": _PAGE,
-        }  # fmt: skip
+        body: Json = {"filter": self._filter(), "orderBy": "timestamp asc", "pageSize": _PAGE}
         while True:
-            page = self._post("entries:list", body)
+            page = self._page(body)
             yield from page.get("entries", ())
             if not page.get("nextPageToken"):
                 return
             body["pageToken"] = page["nextPageToken"]
+
+    def _page(self, body: Json) -> Json:
+        try:
+            return self._post("entries:list", {**body, "resourceNames": self._sources[:1]})
+        except AuthError:
+            if len(self._sources) == 1:
+                raise
+            del self._sources[0]
+            return self._page(body)
 
     def _filter(self) -> str:
         start = datetime.fromtimestamp(max(self._since, self._newest - _OVERLAP_S), UTC)

@@ -55,6 +55,8 @@ def test_children_of_a_job_service(record: Any, preview: bool) -> None:
         "Identity train-job",
         "Identity train-submitter",
         "JobService train",
+        "LogView train-logs",
+        "LogViewIamMember train-submitter-reads-logs",
         "Repository train-images",
         "SecretIamMember train-job-secret-wandb",
         "SecretIamMember train-machines-lab-secret-wandb",

@@ -130,7 +130,7 @@ def test_a_submitter_may_only_create_watch_and_cancel_jobs(record: Any) -> None:
     role = recorded.inputs("gcp:projects/iAMCustomRole:IAMCustomRole", "train-submitter-submit-jobs-role")
     assert tuple(role["permissions"]) == PROJECT_ROLES["submit-jobs"].permissions
     allowed = {word.rpartition(".")[0] for word in role["permissions"]}
-    assert allowed == {"aiplatform.customJobs", "aiplatform.persistentResources", "logging.logEntries"}
+    assert allowed == {"aiplatform.customJobs", "aiplatform.persistentResources"}
     assert "aiplatform.customJobs.delete" not in role["permissions"]
 
 
@@ -138,3 +138,14 @@ def test_a_submitter_may_only_create_watch_and_cancel_jobs(record: Any) -> None:
 def test_without_submitters_no_identity_and_no_pool_is_made(record: Any, preview: bool) -> None:
     recorded = record(lambda: declare(submitters=()), preview=preview)
     assert not [request.name for request in recorded.resources.values() if "submitter" in request.name or "pipelines" in request.name]
+
+
+def test_a_submitter_reads_the_logs_of_jobs_and_no_other_log(record: Any) -> None:
+    recorded = record(declare)
+    view = recorded.inputs("gcp:logging/logView:LogView", "train-logs")
+    assert view["filter"] == 'resource.type = "ml_job"'
+    grant = recorded.inputs("gcp:logging/logViewIamMember:LogViewIamMember", "train-submitter-reads-logs")
+    assert grant["role"] == "roles/logging.viewAccessor"
+    place = "{parent}/locations/{location}/buckets/{bucket}/views/{name}"
+    assert place.format(**grant) == place.format(**view) == recorded.exports["job_targets"]["l4"]["log_view"]
+    assert record(lambda: declare(submitters=())).exports["job_targets"]["l4"]["log_view"] is None

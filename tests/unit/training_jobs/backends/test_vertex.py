@@ -118,10 +118,10 @@ def test_a_job_of_another_bucket_with_the_same_labels_is_not_adopted(service: Ya
     assert (again.created, again.status.run_id, len(service.vertex.jobs)) == (True, run, 2)
 
 
-def read_lines(logs: FakeLogging, *, node: int | None = None, since: float = 1000.0) -> list[tuple[int, str]]:
+def read_lines(logs: FakeLogging, *, node: int | None = None, since: float = 1000.0, view: str | None = None) -> list[tuple[int, str]]:
     clients = GcpClients("acme-ml", "us-central1", endpoints={"logging": logs.url})
     try:
-        reader = LogReader(clients.post, "acme-ml", "7", node=node, since=since)
+        reader = LogReader(clients.post, "acme-ml", "7", node=node, since=since, view=view)
         found = list(reader.lines(False, lambda: True, lambda: None))
         return [(line.node, line.text) for line in found]
     finally:
@@ -138,6 +138,17 @@ def test_old_lines_are_read_in_order_without_vertex_ais_own_lines(service: Yard)
     assert read_lines(service.logs, since=1003) == [(1, "line 0"), (2, "line 3")]
     assert '"filter": "' in service.logs.calls[-1].body.decode()
     assert "timestamp>=" in service.logs.calls[-1].body.decode()
+
+
+def test_a_submitter_reads_the_view_and_others_read_the_project(service: Yard) -> None:
+    view, project = "projects/acme-ml/locations/global/buckets/_Default/views/jobs", "projects/acme-ml"
+    service.logs.write("7", "workerpool0-0", "hello", at=1001)
+    for refused in (project, view):
+        service.logs.refused = {refused}
+        assert read_lines(service.logs, view=view) == [(0, "hello")]
+    service.logs.refused = {project, view}
+    with pytest.raises(AuthError, match=project):
+        read_lines(service.logs, view=view)
 
 
 def test_a_late_line_of_another_node_is_not_lost_while_following(service: Yard) -> None:

@@ -119,7 +119,7 @@ def health_script(report_url: str, client_id: str) -> str:
 def counting_workflow(scale_set: str, limit: int) -> PlainDict:
     """Return the definition of the Logic App. It counts machines in its own run history, by the tracking ids of the last hour's runs.
 
-    If a request fails, it sends no answer, and the machine stays. `scale_set`: the id of the pool's scale set.
+    If one of its requests fails, it sends no answer, and the machine stays. `scale_set`: the id of the pool's scale set.
     """
     seen = {"api-version": _LOGIC_API, "$top": _MOST_RUNS, "$filter": _LAST_HOUR}
     machines = "union(body('Read_machines'), createArray(triggerBody()?['machine']))"

@@ -184,6 +184,7 @@ _GCP_MISTAKES: tuple[dict[str, Any], ...] = (
     {"pool": {"capacity": {"mode": "reservation", "reservation": "h200"}}},
     {"pool": {"capacity": _GCP_RESERVED}},
     {"pool": {"service": "vms", "machine": "a3-ultragpu-8g", "min_nodes": 1, "max_nodes": 2, "capacity": _GCP_HERE}},
+    {"pool": {"service": "vms", "web_access": True}},
     {"pool": {"service": "vms", "machine": "a4x-highgpu-4g", "max_nodes": 36, "capacity": _GCP_HERE}},
     {"pool": {"machine": "a3-megagpu-8g"}},
     {"pool": {"disk_gib": 50}},

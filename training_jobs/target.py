@@ -176,6 +176,7 @@ class VertexTarget(_CloudTarget):
         None,
         description="projects/P/locations/L/buckets/B/views/NAME: log view that submitters may read; null = the project's logs",
     )
+    web_access: bool = Field(False, description="whether each node of a job has a web address with a shell in its container")
     max_hours: int | None = Field(None, ge=1, le=168, description="longest run of a flex-start job in hours; null = Vertex AI's limit, 168")
     boot_disk_gib: int = Field(ge=100, description="boot disk of a node, in GiB")
     boot_disk_type: str = Field(description="disk type that the machine supports, such as pd-ssd or hyperdisk-balanced")

@@ -34,6 +34,8 @@ class Service(NamedTuple):
     """Whether the service can encrypt the traffic between a job's nodes (encrypt_between_nodes)."""
     isolates: bool = False
     """Whether the service can block all network traffic of a job's containers (network_isolation)."""
+    opens_shells: bool = False
+    """Whether the service can open a shell in a job's containers in the browser (web_access)."""
     stops: bool = False
     """Whether a pool stops after too many replacements of machines (max_replacements_per_hour)."""
 
@@ -65,7 +67,7 @@ SERVICES: Mapping[str, Mapping[str, Service]] = MappingProxyType(
         },
         "gcp": {
             # min_nodes is a persistent resource; training has its own rates with a fee: cloud.google.com/vertex-ai/pricing
-            "vertex": Service("optional", _GCP, _GCP, list_prices=False, machine_image=False),
+            "vertex": Service("optional", _GCP, _GCP, list_prices=False, machine_image=False, opens_shells=True),
             "vms": Service("required", _GCP, _GCP, takes_jobs=False, stops=True),
         },
         "azure": {

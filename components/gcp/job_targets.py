@@ -58,6 +58,7 @@ def vertex_target(
         "service_account": service_account,
         "network_attachment": network_attachment,
         "log_view": log_view,
+        "web_access": spec.web_access,
         "max_hours": spec.capacity.max_hours if isinstance(spec.capacity, FlexStart) else None,
         "boot_disk_gib": spec.root_disk_gib,
         "boot_disk_type": vertex_disk(row),

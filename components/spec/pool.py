@@ -132,6 +132,11 @@ class GpuPoolSpec(Spec):
         description="sagemaker: true encrypts the traffic between a job's nodes with IPsec, which can slow training; default: false on "
         "machines with EFA, because IPsec cannot encrypt EFA traffic, otherwise true",
     )
+    web_access: bool = Field(
+        False,
+        description="vertex: true gives each node of a job a web address with a shell in its container, for people who may see the job; "
+        "default false",
+    )
     max_replacements_per_hour: int | None = Field(
         None,
         ge=1,
@@ -266,6 +271,14 @@ class GpuPoolSpec(Spec):
                 isolated, f"false for service: {info.data['service']}, which cannot block a job's network", "remove network_isolation"
             )
         return isolated
+
+    @field_validator("web_access")
+    @classmethod
+    def _check_web_access(cls, access: bool, info: ValidationInfo) -> bool:
+        if access and (row := _service(info)) and not row.opens_shells:
+            name = info.data["service"]
+            raise invalid(access, f"false for service: {name}, which has no shell in the browser", "remove web_access")
+        return access
 
     @field_validator("encrypt_between_nodes")
     @classmethod

@@ -43,6 +43,13 @@ def _request(target: VertexTarget) -> Any:
     return request.body
 
 
+def test_a_pool_with_web_access_makes_jobs_with_web_access(record: Any) -> None:
+    exported = record(lambda: declare(pools={"l4": {**VERTEX, "web_access": True}})).exports["job_targets"]
+    target = parse_targets(json.dumps(exported), "job_targets")["l4"]
+    assert isinstance(target, VertexTarget)
+    assert _request(target)["customJob"]["jobSpec"]["enableWebAccess"] is True
+
+
 @pytest.mark.parametrize("mode", CAPACITIES)
 def test_every_machine_of_the_catalogue_makes_a_valid_vertex_target(record: Any, mode: str) -> None:
     able = sorted(name for name, row in MACHINES.items() if "vertex" in row.services and mode in (row.modes or CAPACITIES))

@@ -94,7 +94,7 @@ def test_every_error_at_once() -> None:
         "gpuyard:pools.l4.max_nodes: required key is missing; largest number of nodes",
         "gpuyard:pools.l4.max_nods: unknown key, allowed: accelerator, capacity, disk_gib, encrypt_between_nodes, fabric_floor, image, "
         "keep_alive_minutes, machine, max_nodes, max_replacements_per_hour, "
-        "min_nodes, network_isolation, price_usd_per_hour, service, zone; "
+        "min_nodes, network_isolation, price_usd_per_hour, service, web_access, zone; "
         "did you mean 'max_nodes'?",
         "gpuyard:pools.l4.zone: wrong value, got 'a', allowed: no zone for service: local",
         "gpuyard:pools.l4.capacity: wrong value, got 'spot', allowed: on_demand for service: local",

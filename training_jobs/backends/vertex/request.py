@@ -43,6 +43,8 @@ def request_body(run: Run, target: VertexTarget) -> Json:
     }
     if target.persistent_resource is not None:
         spec["persistentResourceId"] = target.persistent_resource
+    if target.web_access:
+        spec["enableWebAccess"] = True
     if target.network_attachment is not None:
         spec["pscInterfaceConfig"] = {"networkAttachment": target.network_attachment}
     body = {"displayName": job_name(run, target), "labels": gcp_labels(run), "jobSpec": spec}

@@ -88,6 +88,12 @@ def test_the_request_is_a_valid_message_and_breaks_no_rule(case: str) -> None:
     ]
 
 
+def test_a_shell_in_the_browser_is_off_unless_the_pool_asks_for_it() -> None:
+    made = body(make_target(web_access=True))
+    assert CustomJob.from_json(json.dumps(made)).job_spec.enable_web_access
+    assert "enableWebAccess" not in body(make_target())["jobSpec"]
+
+
 def test_a_flex_start_job_always_has_a_max_wait_duration() -> None:
     assert body(make_target(strategy="flex_start"))["jobSpec"]["scheduling"]["maxWaitDuration"] == "0s"  # no limit
     assert "maxWaitDuration" not in body(make_target(), queue_timeout="2h")["jobSpec"]["scheduling"]

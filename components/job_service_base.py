@@ -79,7 +79,7 @@ class JobServiceBase(Component, Generic[_PoolT, _BucketT]):
     _reference: ClassVar[re.Pattern[str]]
     """Form of a reference to a secret."""
     _reference_form: ClassVar[str]
-    """Description of the form of a reference, for messages."""
+    """How a reference to a secret must look on this cloud. Error messages quote it."""
     _output_names: ClassVar[Sequence[str]] = ("targets", "submitter_role")
 
     @keywords_only

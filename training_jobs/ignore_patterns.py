@@ -76,7 +76,7 @@ def _parse(line: bytes) -> Pattern | None:
 
 
 def _without_trailing_spaces(text: bytes) -> bytes:
-    """Remove spaces at the end, as git does. A space after a backslash stays. If a lone backslash ends the line, all spaces stay."""
+    """Remove spaces at the end, as git does. A space after a backslash stays. A text that ends in a lone backslash is not changed."""
     kept, position = 0, 0
     while position < len(text):
         if text[position : position + 1] == _ESCAPE:

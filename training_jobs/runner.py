@@ -162,7 +162,7 @@ class Runner:
         return _CheckedJob(name, spec, target, key, journal, package, Code(package.digest, journal.code_url(package.sha256)))
 
     def _run(self, job: _CheckedJob) -> Run:
-        """Return the first submission of a job."""
+        """Return the run with which a first submit of this job starts. Nothing is submitted."""
         limit_s, reason = time_limit(job.spec, job.target, 0, 0)
         starts = paid_starts(job.spec, job.target, limit_s, 0)
         return Run(job.run_id, 0, 1, job.spec, job.target, job.code, limit_s, reason, paid_starts=starts)

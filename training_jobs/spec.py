@@ -107,7 +107,7 @@ class JobSpec(_Model):
     )
     checkpoint: Checkpoint = Field(Checkpoint(), description="time between saves, and number of checkpoints to keep: {every, keep}")
     max_restarts: int = Field(0, ge=0, le=100, description="torchrun's restarts of all workers inside one attempt")
-    retries: Retries = Field(Retries(), description="number of new attempts for each reason: {preempted, infra, user_error}")
+    retries: Retries = Field(Retries(), description="largest number of new attempts for each reason: {preempted, infra, user_error}")
     timeout: Duration = _default("24h", "longest run time of all attempts together, counted from the last --retry")
     queue_timeout: Duration | None = Field(None, description="longest wait for nodes; default: no limit")
     max_cost_usd: float | None = Field(None, gt=0, description="highest cost of all attempts, in USD; default: the stack's limit")

@@ -43,7 +43,7 @@ class _Model(BaseModel):
 class Limits(_Model):
     """The limits of the yard for one job."""
 
-    gpus: int | None = Field(None, ge=1, description="GPUs of all nodes of one job; null = no limit")
+    gpus: int | None = Field(None, ge=1, description="largest number of GPUs of one job, all nodes together; null = no limit")
     usd_per_job: float | None = Field(None, gt=0, description="largest max_cost_usd of a job; null = no limit")
 
 

@@ -26,5 +26,5 @@ AMAZON_LINUX_ROOT = "/dev/xvda"
 
 
 def image_parameter(service: str, architecture: str) -> str | None:
-    """Return the public parameter of the newest image; None: AWS has no image, or the service chooses it."""
+    """Return the name of the public SSM parameter with the newest machine image. None: AWS has no image, or the service chooses it."""
     return PARAMETERS.get(service, {}).get(architecture)

@@ -26,7 +26,7 @@ class JobImage(_Row):
     tag: str
     since: datetime.date
     until: datetime.date = Field(description="day on which AWS stops patching the image")
-    source: str = Field(description="key in the table's sources")
+    source: str = Field(description="where the image is described: a key of the table's `sources`")
     lacks: str | None = Field(description="packages that a job needs and the image does not contain; null = no such package is known")
 
 

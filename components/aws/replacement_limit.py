@@ -69,7 +69,7 @@ class StoppedPool:
 
 
 def limit_replacements(parent: AwsComponent, pools: Sequence[GpuPool], account: Account) -> list[pulumi.Output[str]]:
-    """Stop each pool that replaces more machines in an hour than its limit. Return the ARNs of the alarms, in the order of `pools`."""
+    """Make what stops a pool that replaces more machines in an hour than its limit. Return the alarms' ARNs, in the order of `pools`."""
     if not pools:
         return []
     rule = aws.cloudwatch.EventRule(

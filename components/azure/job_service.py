@@ -251,7 +251,13 @@ def _own_problems(isolation: Any, registry: Any, registry_id: Any) -> list[Probl
     problems = []
     if registry not in _REGISTRIES:
         problems.append(
-            Problem("registry", "unknown kind", show(registry), " or ".join(_REGISTRIES), "set none, or premium (billed by the day)")
+            Problem(
+                "registry",
+                "unknown kind",
+                show(registry),
+                " or ".join(_REGISTRIES),
+                "write premium (billed by the day), or none for no registry",
+            )
         )
     if registry == "premium" and registry_id is not None:
         what, fix = "the yard creates a registry, because registry is premium", "remove registry or registry_id"

@@ -57,7 +57,7 @@ class Rate(_Row):
     """A price and its source."""
 
     usd_per_hour: float = Field(ge=0)
-    source: str = Field(description="key in the table's sources")
+    source: str = Field(description="where the figure is from: a key of the table's `sources`")
 
 
 class DiskRate(_Row):
@@ -68,7 +68,7 @@ class DiskRate(_Row):
     sizes: Mapping[int, float] | None = Field(
         None, description="GiB -> USD per month; a disk is billed as the next larger size listed; null = any size"
     )
-    source: str = Field(description="key in the table's sources")
+    source: str = Field(description="where the figure is from: a key of the table's `sources`")
 
     def usd_per_hour(self, gib: int) -> float | None:
         """Return the price of a disk per hour; None if no listed size is large enough."""
@@ -82,7 +82,7 @@ class AllReduce(_Row):
     """The published speed of an all-reduce between nodes."""
 
     gbs: float = Field(gt=0, description="bus bandwidth in GB/s, as nccl-tests define it")
-    source: str = Field(description="key in the table's sources")
+    source: str = Field(description="where the figure is from: a key of the table's `sources`")
 
 
 class Quota(_Row):
@@ -127,7 +127,7 @@ class Machine(_Row):
     quotas: Mapping[str, Quota] = Field(description="quota by mode (on_demand, spot); missing = no quota is needed, or it is unknown")
     prices: Mapping[str, Mapping[str, Rate]] = Field(description="region -> on_demand or spot -> rate; missing = unknown")
     also_in: Mapping[str, str] = Field({}, description="regions that sell the machine without a known price -> key in the table's sources")
-    source: str = Field(description="key in the table's sources, for everything except prices")
+    source: str = Field(description="where everything except the prices is from: a key of the table's `sources`")
 
     @property
     def fabric_line_gbps(self) -> float | None:

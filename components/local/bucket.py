@@ -46,7 +46,7 @@ class Bucket(BucketBase):
         self._expose(_Directory(self.child_name("directory"), bucket_path(self.logical_name), self.child_options()).path)
 
     def _use_existing(self, bucket: pulumi.Output[str]) -> None:
-        """Set `name` and `url` for the directory at this path."""
+        """Set `name` and `url` for an existing directory. `bucket`: its path."""
         self._expose(bucket.apply(lambda path: require_url_safe(_absolute(path))))
 
     def _expose(self, path: pulumi.Output[str]) -> None:

@@ -56,7 +56,7 @@ class Line(Document):
     idle: Amount = Field(description="USD per hour while no job runs")
     full: Amount = Field(description="USD per hour with every node on")
     month: Amount = Field(description="USD for the next month with every node on: 730 h, or less if the pool ends earlier")
-    idle_month: Amount = Field(description="USD for the next month without jobs")
+    idle_month: Amount = Field(description="USD for the next month if no job runs")
     note: str | None = Field(description="omissions and assumptions of the figures; null: none")
 
 
@@ -67,7 +67,7 @@ class Money(Document):
     idle: Amount = Field(description="USD per hour while no job runs")
     full: Amount = Field(description="USD per hour with every node on")
     month: Amount = Field(description="USD for the next month (730 h) with every node on until its pool ends")
-    idle_month: Amount = Field(description="USD for the next month without jobs")
+    idle_month: Amount = Field(description="USD for the next month if no job runs")
     budget: float | None = Field(description="USD per month; null: no budget, or its amount is unknown")
     hours: Amount | None = Field(
         description="hours per month for which the budget, after the idle cost, pays all nodes; null: no budget, or no machines"
@@ -174,7 +174,7 @@ class Changes(Document):
     created: list[str] = Field(description="URNs of new resources")
     deleted: list[str] = Field(description="URNs of resources that are gone")
     changed: list[ChangedResource]
-    pools: list[Changed] = Field(description="rows of the money table that differ")
+    pools: list[Changed] = Field(description="rows of the money table that differ between the two plans")
     idle: Changed
     full: Changed
     quota: list[Changed]

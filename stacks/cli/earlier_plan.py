@@ -72,7 +72,10 @@ def _parsed(text: str, against: str) -> Plan:
 
 def _commit(top: Path, revision: str) -> str:
     problem = Problem(
-        "--against", "no such file or git revision", revision, "a file with `gpuyard plan --json`, or a revision such as main"
+        "--against",
+        "no such file or git revision",
+        revision,
+        "a file with the output of `gpuyard plan --json`, or a git revision such as main",
     )
     if revision.startswith("-") or "\0" in revision:
         raise UsageError("there is nothing to compare with", [problem])
@@ -99,7 +102,9 @@ def _git(folder: Path, *arguments: str) -> str:
         command = ["git", *SAFE, "-C", str(folder), *arguments]
         done = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, check=False)
     except OSError as error:
-        raise UsageError(f"--against needs git: {error.strerror}; install git, or name a file with `gpuyard plan --json`") from None
+        raise UsageError(
+            f"--against needs git: {error.strerror}; install git, or name a file with the output of `gpuyard plan --json`"
+        ) from None
     if done.returncode != 0:
         raise UsageError(f"--against: git {arguments[0]} failed: {done.stderr.strip() or 'no such revision'}")
     return done.stdout.strip()

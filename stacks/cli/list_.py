@@ -22,7 +22,7 @@ def command(
     label: options.Labels = None,
     pool: Annotated[str | None, typer.Option(help="List only runs of this pool.", show_default=False)] = None,
     since: Annotated[
-        str | None, typer.Option(help=f"List only runs that were first submitted since then: {options.MOMENT}.", show_default=False)
+        str | None, typer.Option(help=f"List only runs first submitted after this time: {options.MOMENT}.", show_default=False)
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="List at most this number of runs, the newest.", show_default=False)] = None,
     stack: options.Stack = None,

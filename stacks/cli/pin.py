@@ -28,8 +28,8 @@ def command(
         typer.Option(
             "--job-image",
             metavar="IMAGE",
-            help="Container image of jobs that name no image: by digest, or by tag in a cloud's registry. Default: the pinned image, "
-            "or AWS's own image if it can run the jobs of all pools.",
+            help="Container image of jobs that name no image: by digest, or by tag in a cloud's registry. Default: the pinned image. "
+            "Without one: AWS's own image, if it can run the jobs of all pools.",
             show_default=False,
         ),
     ] = None,

@@ -29,7 +29,7 @@ class LineEscaper:
         self._tail, self._whole = "", True  # the end of the current line, and whether all before it is white space
 
     def feed(self, text: str) -> str:
-        """Return the next part, escaped."""
+        """Take the next part of the text and return it escaped."""
         plain = _HIDDEN.sub(_code, _LINE_END.sub("\n", _STYLE.sub("", text)))
         return "".join(self._piece(piece) for piece in plain.splitlines(keepends=True))
 

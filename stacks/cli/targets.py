@@ -48,7 +48,7 @@ def _checked_targets(found: dict[str, JobTarget], location: str) -> dict[str, Jo
     if local and urlsplit(location).scheme not in {"", "file"}:
         fix = "use --stack, or a targets.json on this machine"
         problems = [Problem(name, "a local pool cannot come from a URL", location, "a file on this machine", fix) for name in local]
-        raise UsageError("the targets would run jobs on this machine", problems)
+        raise UsageError("targets from a URL cannot run jobs on this machine", problems)
     return found
 
 

@@ -112,8 +112,8 @@ def _batch(env: Mapping[str, str]) -> NodePlacement:
 def _vertex(env: Mapping[str, str]) -> NodePlacement:
     """Read CLUSTER_SPEC: workerpool0 has only node 0, workerpool1 has the other nodes in order.
 
-    Its names belong to Kubernetes services. Other nodes reach a node by its name on some ports, but the node itself cannot bind the name.
-    So nodes exchange node 0's address through an object (as github.com/Snapchat/GiGL does, 2026-12).
+    The names in it belong to Kubernetes services: other nodes reach a node by its name on some ports, but a node cannot bind its own name.
+    So node 0 writes its address to an object in the run bucket (as github.com/Snapchat/GiGL does, 2026-12).
     """
     spec = json.loads(env["CLUSTER_SPEC"])
     pools, task = spec["cluster"], spec["task"]

@@ -1,4 +1,4 @@
-"""Policy checks of GCP resources: external addresses, public buckets, ingress from addresses, open metadata."""
+"""Policy checks of GCP resources: external addresses, public buckets, ingress from address ranges, metadata that opens a way in."""
 
 from __future__ import annotations
 

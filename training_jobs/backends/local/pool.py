@@ -174,7 +174,7 @@ class Pool(PoolFiles):
         return Outcome(State.FAILED, Reason(job["limit_reason"]), None)
 
     def _last_write(self, name: str, job: JobEntry) -> float:
-        """Return when a job's nodes last wrote a line. The job's time limit counts only until then."""
+        """Return when a job's nodes last wrote a line to their logs. The time after that does not count towards the job's time limit."""
         logs = [path.stat().st_mtime for path in self.job_dir(name).glob("node-*.log")]
         return max([job["started_at"] or 0.0, *logs])
 

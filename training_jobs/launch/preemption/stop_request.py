@@ -11,7 +11,7 @@ from types import FrameType
 __all__ = ["StopRequest"]
 
 _SHORTEST_S, _LONGEST_S = 2.0, 600.0
-"""Shortest and longest time for workers to save, in seconds. The longest limits the cost of hanging workers after a long notice."""
+"""Bounds, in seconds, of the time that workers get to save. After a long notice, the upper bound limits what workers that hang cost."""
 
 
 class StopRequest:

@@ -94,10 +94,10 @@ def test_a_repeated_submit_finds_its_run(folder: Path, cli: Cli) -> None:
         "other": {}
     }
     assert [r["run_id"] for r in json.loads(cli("list", "--json").stdout)["runs"]] == [run]
-    assert cli("logs", run).stdout.endswith("\n[node 0] hello\n")
+    assert "\n[node 0] hello\n" in cli("logs", run).stdout
     heading, line = cli("list", "--pool", "local", "--limit", "1").stdout.splitlines()
     assert (heading.split()[0], line.split()[0]) == ("RUN", run)
-    assert cli("logs", run, "--attempt", "1").stdout.endswith("\n[node 0] hello\n")
+    assert "\n[node 0] hello\n" in cli("logs", run, "--attempt", "1").stdout
     assert "-> done" in cli("status", run).stdout
     fetched = json.loads(cli("fetch", run, "--into", "results", "--json").stdout)
     assert "output/attempt-1/node-0.json" in fetched["files"]
@@ -385,7 +385,7 @@ def test_doctor_answers_without_a_yard(folder: Path, cli: Cli) -> None:
 
 def test_since_takes_durations_and_times(folder: Path, cli: Cli) -> None:
     run = json.loads(cli("submit", write_job(folder), "--wait", "--json").stdout)["run_id"]
-    assert cli("logs", run, "--since", "10m").stdout.endswith("\n[node 0] hello\n")
+    assert "\n[node 0] hello\n" in cli("logs", run, "--since", "10m").stdout
     assert cli("logs", run, "--since", "2099-01-01T00:00").stdout == ""
     assert cli("logs", run, "--since", "yesterday").returncode == 2
     assert cli("logs", run, "--node", "3").returncode == 2

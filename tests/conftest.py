@@ -22,6 +22,7 @@ os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.environ["AWS_CONFIG_FILE"] = os.d
 os.environ["AWS_ENDPOINT_URL_STS"] = "http://127.0.0.1:9"  # refuses at once; a test of principals sets another
 os.environ["NO_GCE_CHECK"] = "true"
 os.environ["CLOUDSDK_CONFIG"] = os.devnull
+os.environ["OMP_NUM_THREADS"] = "1"  # the test processes use all cores already, and torch's threads then wait for each other
 
 pytest.register_assert_rewrite("tests.fakes", "tests.helpers")  # shows the values in failed assertions of a helper, as in a test
 configuration.set_hypothesis_home_dir(CHECKOUT / ".yard" / "cache" / "hypothesis")
@@ -58,6 +59,20 @@ class _CachedModels(JSONFileLoader):  # type: ignore[misc]
 
 
 Loader.FILE_LOADER_CLASS = _CachedModels
+
+
+def _check_open(file: int) -> None:
+    """Raise OSError for a closed file, as fsync does, without the wait for the disk: no test cuts the power."""
+    os.fstat(file)
+
+
+os.fsync = _check_open  # type: ignore[assignment]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return three test processes for two cores, because a test waits a quarter of its time for processes, clocks and the disk."""
+    return (os.cpu_count() or 1) * 3 // 2
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -100,7 +100,7 @@ def test_invalid_settings_and_failed_storage_have_exit_codes(tmp_path: Path, cap
 
 
 def test_the_resnet_learns_the_digits(tmp_path: Path) -> None:
-    assert main(["preset=resnet_digits", f"out={tmp_path.as_uri()}"]) == 0
+    assert main(["preset=resnet_digits", "steps=250", f"out={tmp_path.as_uri()}"]) == 0
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["accuracy"] >= 0.98
     assert result["f1_macro"] >= 0.98

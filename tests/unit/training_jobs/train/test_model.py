@@ -186,3 +186,15 @@ def test_a_preset_starts_as_a_uniform_guess(preset: str) -> None:
         loss = model(inputs, targets).item() / targets.numel()
     assert loss == pytest.approx(math.log(config.vocab), rel=0.05)
     assert loss > math.log(config.vocab) * 0.99
+
+
+def test_gpt_tiny_starts_below_a_uniform_guess_only_where_bytes_repeat() -> None:
+    config = parse_config(["corpus_bytes=100000", "val_bytes=4096"])
+    task = TASKS["gpt"](config, load(config))
+    model = task.model()
+    initialise(model, 0)
+    inputs, targets = task.batch(0, 0, 1)
+    with torch.no_grad():
+        others = targets.masked_fill(targets == inputs, IGNORED)
+        loss = model(inputs, others).item() / (others != IGNORED).sum().item()
+    assert loss == pytest.approx(math.log(256), rel=0.05)

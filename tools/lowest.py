@@ -13,12 +13,13 @@ from pathlib import Path
 __all__ = ["EXTRAS", "ROOT", "TESTS", "TEST_TOOLS", "main"]
 
 ROOT = Path(__file__).resolve().parents[1]
-EXTRAS = ("aws", "gcp", "azure", "train")
+EXTRAS = ("aws", "gcp", "azure", "sweep", "train")
 TEST_TOOLS = ("hypothesis", "moto[s3,server]", "pytest", "pytest-socket", "pytest-timeout", "pytest-xdist")
 """What the tests need. These may be of any version: the fakes must answer as the services do today."""
 TESTS = (
     "tests/contract/test_stores.py",
     "tests/unit/training_jobs/store",
+    "tests/unit/training_jobs/test_samplers.py",
     "tests/unit/training_jobs/launch/test_launch_azure.py",
     "tests/unit/training_jobs/launch/test_launch_gcs.py",
     "tests/unit/training_jobs/launch/test_launch_s3.py",

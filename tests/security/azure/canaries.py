@@ -108,6 +108,7 @@ BLIND = frozenset(
         "azure-native:managedidentity:FederatedIdentityCredential",
         "azure-native:managedidentity:UserAssignedIdentity",
         "azure-native:monitor:ActionGroup",
+        "azure-native:monitor:ActivityLogAlert",
         "azure-native:monitor:AutoscaleSetting",
         "azure-native:monitor:DiagnosticSetting",
         "azure-native:network:ApplicationSecurityGroup",

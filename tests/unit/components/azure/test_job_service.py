@@ -254,7 +254,7 @@ def jobs(**more: Any) -> Any:
         ),
         (
             jobs(registry="basic"),
-            ["registry: unknown kind, got 'basic', allowed: none or premium; set none, or premium (billed by the day)"],
+            ["registry: unknown kind, got 'basic', allowed: none or premium; write premium (billed by the day), or none for no registry"],
         ),
         (jobs(secrets={"w": "https://evil.example/secrets/x"}, writes=[]), ["2 problems", "secrets.w", "writes: not one bucket, got none"]),
         (

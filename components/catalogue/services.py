@@ -83,8 +83,8 @@ SERVICES: Mapping[str, Mapping[str, Service]] = MappingProxyType(
 def service(name: str, cloud: str | None = None) -> Service | None:
     """Return the features of a service; None if there is no such service. Without `cloud`, it has the modes of all clouds."""
     rows = [SERVICES[here][name] for here in _among(cloud) if name in SERVICES[here]]
-    if not rows:
-        return None
+    if len(rows) < 2:
+        return rows[0] if rows else None
     return rows[0]._replace(
         modes=tuple(_once(mode for row in rows for mode in row.modes)),
         multi_node_modes=tuple(_once(mode for row in rows for mode in row.multi_node_modes)),

@@ -184,7 +184,7 @@ def token_service(audience: str = "sts.amazonaws.com", value: str = "header.clai
     """Run GitHub's token service and yield the URL that a job gets. `audience`: the token's audience."""
     handler = type("GitHub", (GitHub,), {"audience": audience, "token": value})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}/token?api-version=2.0"
     server.shutdown()

@@ -85,7 +85,7 @@ def moto(monkeypatch: pytest.MonkeyPatch, *buckets: str) -> Iterator[Moto]:
     app = _OneAtATime(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", 0, app, threaded=True)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request would hide the output of a failed test
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     found = Moto(f"http://127.0.0.1:{server.server_port}", app)
     for name, value in found.environment().items():

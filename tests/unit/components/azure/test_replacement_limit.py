@@ -117,7 +117,7 @@ class Machine:
 @pytest.fixture
 def machine() -> Iterator[Machine]:
     made = Machine(app(limit=1)[1])
-    threading.Thread(target=made.server.serve_forever, daemon=True).start()
+    threading.Thread(target=made.server.serve_forever, args=(0.02,), daemon=True).start()
     yield made
     made.server.shutdown()
     made.server.server_close()
@@ -145,7 +145,7 @@ def test_a_report_is_repeated_and_three_failures_keep_the_machine(machine: Machi
 def test_the_health_probe_gets_unhealthy_only_for_a_machine_that_may_be_replaced(tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     server = health_server(broken, port=0)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
 
     def state() -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}{PATH}") as answer:

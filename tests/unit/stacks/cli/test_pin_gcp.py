@@ -60,7 +60,7 @@ def requested(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
             """Quiet."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Google)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     for service in ("COMPUTE", "ARTIFACTREGISTRY"):
         monkeypatch.setenv(f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{service}", f"http://127.0.0.1:{server.server_port}/")
     google = GcpClients("acme-ml", "us-central1", signed_in=_signed_in())

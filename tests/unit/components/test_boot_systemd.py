@@ -32,7 +32,7 @@ mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system "$XDG_RUNTIME_DIR" && 
 {systemd} --user --unit=boot.target &
 for _ in $(seq 100); do
   sleep 0.1
-  [ "$({systemctl} --user is-active cloud-final)" = active ] && [ -z "$({systemctl} --user list-jobs --no-legend)" ] && break
+  [[ $({systemctl} --user is-active cloud-final) =~ ^(active|failed)$ ]] && [ -z "$({systemctl} --user list-jobs --no-legend)" ] && break
 done
 {systemctl} --user is-active cloud-final docker ecs
 """

@@ -61,6 +61,7 @@ def test_a_client_that_ignores_the_condition_is_refused(server: Moto, monkeypatc
 
 
 def test_missing_credentials_are_an_os_error(server: Moto, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpuyard.training_jobs.launch.storage._PAUSES_S", (0.01, 0.01))
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     fsspec.get_filesystem_class("s3").clear_instance_cache()

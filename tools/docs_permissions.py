@@ -11,7 +11,7 @@ from gpuyard.components.aws.allowed_wildcards import WILDCARDS
 from gpuyard.components.aws.flow_log import flow_log_statements
 from gpuyard.components.aws.permissions import Storage
 from gpuyard.components.aws.policy import ArnScope, Conditions, Statement
-from gpuyard.components.aws.replacement_limit import StoppedPool, start_statements, stop_statements
+from gpuyard.components.aws.replacement_limit import start_statements, stop_statements
 from gpuyard.components.aws.submitter import BatchAccess, SageMakerAccess, submitter
 from gpuyard.components.aws.trust import PRINCIPALS, Trust, provider_arn
 
@@ -24,10 +24,6 @@ _CLUSTER = _SCOPE.arn("ecs", "cluster/AWSBatch-ENVIRONMENT-UUID")
 _LOGS = _SCOPE.arn("logs", "log-group:LOG-GROUP")
 _PREFIX = "gpuyard-STACK-"
 _NO_CONDITION = "none: the service states no source; a machine with the instance profile"
-_STOPPED = [
-    StoppedPool("POOL-node", "ALARM", _SCOPE.arn("batch", "compute-environment/ENVIRONMENT"), "batch"),
-    StoppedPool("POOL-node", "ALARM", "GROUP", "vms"),
-]
 _ROLE = "arn:aws:iam::ACCOUNT:role"
 
 _HEAD = """# What each role of an AWS yard may do
@@ -94,7 +90,7 @@ def _roles() -> list[_Role]:
         _Role(
             "State machine that stops a pool whose machines are replaced too often",
             "states.amazonaws.com",
-            stop_statements(_SCOPE, _STOPPED),
+            stop_statements(_SCOPE, "PROJECT/STACK", ["batch", "vms"]),
         ),
         _Role("Flow logs of the network", "vpc-flow-logs.amazonaws.com", flow_log_statements(_SCOPE, "FLOW-LOGS")),
         _Role(

@@ -84,7 +84,9 @@ def limit_replacements(parent: AwsComponent, pools: Sequence[GpuPool], account: 
         lambda ids: [_stopped(pool, resource) for pool, resource in zip(pools, ids, strict=True)]
     )
     known = pulumi.Output.all(account.arn_scope, stopped)
-    stops = _role(parent, "stop", "states.amazonaws.com", known.apply(lambda found: stop_statements(found[0], found[1])), account)
+    services = sorted({pool.spec.service for pool in pools})
+    allowed = account.arn_scope.apply(lambda scope: stop_statements(scope, this_stack(), services))
+    stops = _role(parent, "stop", "states.amazonaws.com", allowed, account)
     machine = aws.sfn.StateMachine(
         parent.child_name("replacements"),
         role_arn=stops.role_arn,
@@ -152,24 +154,31 @@ def state_machine(partition: str, stack: str, pools: Sequence[StoppedPool]) -> P
     return {"StartAt": "Find the machine", "States": states}
 
 
-def stop_statements(scope: ArnScope, pools: Sequence[StoppedPool]) -> list[Statement]:
-    """Return the permissions of the state machine."""
-    environments = tuple(pool.resource for pool in pools if pool.service == "batch")
-    groups = tuple(
-        scope.arn("autoscaling", f"autoScalingGroup:*:autoScalingGroupName/{pool.resource}") for pool in pools if pool.service == "vms"
-    )
-    alarms = tuple(scope.arn("cloudwatch", f"alarm:{pool.alarm}") for pool in pools)
-    stops = [
-        Statement(("batch:UpdateComputeEnvironment",), environments, why="stops a `batch` pool whose machines are broken"),
-        Statement(("autoscaling:SuspendProcesses",), groups, why="stops a `vms` pool whose machines are broken"),
-    ]
+def stop_statements(scope: ArnScope, stack: str, services: Sequence[str]) -> list[Statement]:
+    """Return the permissions of the state machine. `services`: those of the stack's pools.
+
+    Resources are named by the tag `stack`: a list of the pools would exceed the length of a policy at about 50 pools.
+    """
+    mine = {"StringEquals": {"aws:ResourceTag/stack": stack}}
+    stops = {
+        "batch": ("batch:UpdateComputeEnvironment", scope.arn("batch", "compute-environment/*")),
+        "vms": ("autoscaling:SuspendProcesses", scope.arn("autoscaling", "autoScalingGroup:*:autoScalingGroupName/*")),
+    }
     return [
         Statement(("ec2:DescribeInstances",), ("*",), why="finds the pool of a machine, and the reason why it shuts down"),
         Statement(
             ("cloudwatch:PutMetricData",), ("*",), {"StringEquals": {"cloudwatch:namespace": _NAMESPACE}}, "counts replaced machines"
         ),
-        Statement(("cloudwatch:DescribeAlarms",), alarms, why="reads whether too many machines were replaced"),
-        *(statement for statement in stops if statement.resources),
+        Statement(
+            ("cloudwatch:DescribeAlarms",),
+            (scope.arn("cloudwatch", f"alarm:{job_prefix(stack)}*"),),
+            why="reads whether too many machines were replaced",
+        ),
+        *(
+            Statement((action,), (resource,), mine, f"stops a `{service}` pool of the stack whose machines are broken")
+            for service, (action, resource) in stops.items()
+            if service in services
+        ),
     ]
 
 

@@ -16,7 +16,7 @@ from gpuyard.components.aws.allowed_wildcards import WILDCARDS, is_listed
 from gpuyard.components.aws.endpoints import INTERFACE
 from gpuyard.components.aws.permissions import Storage
 from gpuyard.components.aws.policy import ArnScope, PolicyError, Statement, policy_document
-from gpuyard.components.aws.replacement_limit import StoppedPool, alarm_name, start_statements, stop_statements
+from gpuyard.components.aws.replacement_limit import start_statements, stop_statements
 from gpuyard.components.aws.submitter import BatchAccess, SageMakerAccess, submitter
 from gpuyard.components.aws.trust import PRINCIPALS, Trust
 from gpuyard.components.naming import job_prefix
@@ -56,12 +56,8 @@ def documents(draw: Any) -> list[list[Statement]]:
     own = permissions.sagemaker_job(
         place, run, prefix, subnet_arns=arns, security_group_arns=arns, model_group_arn=model_group, image=image
     )
-    stopped = [
-        StoppedPool(f"{name}-node", alarm_name(STACK, f"{name}-node"), place.arn("batch", f"compute-environment/{name}"), "batch"),
-        StoppedPool("lab-node", alarm_name(STACK, "lab-node"), f"{name}-machines", "vms"),
-    ]
     return [
-        stop_statements(place, stopped),
+        stop_statements(place, f"gpuyard/{name}", draw(st.sampled_from([["batch"], ["batch", "vms"]]))),
         start_statements(place.arn("states", f"stateMachine:{name}")),
         permissions.node(place, draw(st.sampled_from([[], [group]]))),
         permissions.cluster_member(place.arn("ecs", f"cluster/AWSBatch-{name}-environment-0a1b2c3-uuid")),
@@ -105,7 +101,7 @@ def everything() -> list[Statement]:
     )
     batch, trains = BatchAccess(["arn:q"], group, ["arn:r"]), SageMakerAccess("arn:r", ["subnet-1"], ["sg-1"], ["ml.p5.48xlarge"], 0)
     return [
-        *stop_statements(SCOPE, [StoppedPool("lab-node", "alarm", "lab-machines", "vms")]),
+        *stop_statements(SCOPE, STACK, ["batch", "vms"]),
         *permissions.node(SCOPE, [group]),
         *permissions.cluster_member(SCOPE.arn("ecs", "cluster/AWSBatch-l4-environment-0a1b2c3-uuid")),
         *permissions.job(RUN, [Storage("arn:aws:s3:::data", None)], ["arn:s"]),

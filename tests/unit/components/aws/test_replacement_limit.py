@@ -6,6 +6,7 @@ import datetime
 import json
 import time
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from typing import Any
 
 import boto3
@@ -163,10 +164,20 @@ def test_a_yard_without_machines_of_its_own_has_nothing_to_stop(record: Any) -> 
     }
 
 
-def test_the_state_machine_may_stop_its_own_pools_only(record: Any) -> None:
-    policy = json.loads(record(declare).inputs("aws:iam/rolePolicy:RolePolicy", "train-stop-policy")["policy"])
-    resources = {action: each["Resource"] for each in policy["Statement"] for action in each["Action"]}
-    assert resources["batch:UpdateComputeEnvironment"] == ["arn:aws:batch:us-east-1:111122223333:l4-environment"]
-    assert resources["autoscaling:SuspendProcesses"] == [
-        "arn:aws:autoscaling:us-east-1:111122223333:autoScalingGroup:*:autoScalingGroupName/lab-machines"
-    ]
+def test_the_state_machine_may_stop_pools_of_its_stack_only(record: Any) -> None:
+    recorded = record(declare)
+    policy = json.loads(recorded.inputs("aws:iam/rolePolicy:RolePolicy", "train-stop-policy")["policy"])
+    found = {action: (each["Resource"], each.get("Condition")) for each in policy["Statement"] for action in each["Action"]}
+    mine = {"StringEquals": {"aws:ResourceTag/stack": "gpuyard/local"}}
+    place = "us-east-1:111122223333"
+    assert found["batch:UpdateComputeEnvironment"] == ([f"arn:aws:batch:{place}:compute-environment/*"], mine)
+    assert found["autoscaling:SuspendProcesses"] == ([f"arn:aws:autoscaling:{place}:autoScalingGroup:*:autoScalingGroupName/*"], mine)
+    [alarms] = found["cloudwatch:DescribeAlarms"][0]
+    assert fnmatch(f"arn:aws:cloudwatch:{place}:alarm:{alarm_name('gpuyard/local', 'l4-node')}", alarms)
+    assert recorded.inputs("aws:batch/computeEnvironment:ComputeEnvironment", "l4-environment")["tags"]["stack"] == "gpuyard/local"
+    group = recorded.inputs("aws:autoscaling/group:Group", "lab-machines")
+    assert {"key": "stack", "value": "gpuyard/local"}.items() <= next(tag for tag in group["tags"] if tag["key"] == "stack").items()
+
+
+def test_a_yard_of_many_pools_has_a_policy_that_iam_accepts(record: Any) -> None:
+    record(lambda: declare(submitters=(), pools={f"pool{number}": BATCH for number in range(120)}))

@@ -105,7 +105,7 @@ def test_containers_without_a_network_get_their_code_and_their_output_is_fetched
 
     status = end(0, nodes=2)
     assert (status.state, status.exit_code) == (State.SUCCEEDED, 0), service.logs.text()
-    assert sorted(line.text for line in runner.logs(status.run_id) if "alone" in line.text) == ["node 0 is alone", "node 1 is alone"]
+    assert sorted(line.text for line in runner.logs(status.run_id) if "is alone" in line.text) == ["node 0 is alone", "node 1 is alone"]
     [packed] = [name for name in runner.fetch(status.run_id, tmp_path / "into") if name.endswith("output.tar.gz")]
     with tarfile.open(tmp_path / "into" / packed) as tar:
         assert {"output/of-0", "output/of-1", "output/attempt-1/node-1.json", "attempts/1.json"} <= set(tar.getnames())

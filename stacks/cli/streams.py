@@ -111,12 +111,20 @@ class _Guarded:
                 raise OutputError(error) from error
 
 
+def _fill_closed_descriptors() -> None:
+    """Open /dev/null for each standard stream that is closed. Otherwise a file would get its number, and what C libraries print."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+
+
 @contextlib.contextmanager
 def guarded_streams() -> Iterator[None]:
     """Guard stdout and stderr inside the context, and flush stdout at its end.
 
     Raises OutputError if stdout cannot be written. Without the flush, the interpreter would find this error only when it exits.
     """
+    _fill_closed_descriptors()
     before = sys.stdout, sys.stderr
     stdout = _Guarded(before[0], required=True)
     sys.stdout = cast(TextIO, stdout)

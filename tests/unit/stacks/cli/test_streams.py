@@ -72,6 +72,17 @@ def test_a_closed_stderr_costs_no_document(folder: Path) -> None:
         assert json.loads(done.stdout)["status"]["state"] == "SUCCEEDED"
 
 
+@pytest.mark.parametrize("closed", ["2>&-", "<&- 2>&-"])
+def test_no_file_takes_the_place_of_a_closed_stream(tmp_path: Path, closed: str) -> None:
+    """Messages of C libraries go to descriptor 2. Without a guard, they would go into the first file that the command opens."""
+    code = "from gpuyard.stacks.cli.streams import guarded_streams\nwith guarded_streams():\n    print(open('file', 'w').fileno() > 2)"
+    line = f'{sys.executable} -c "{code}" {closed}'
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "True\n"
+
+
 def test_characters_that_stdout_lacks_are_escaped(folder: Path) -> None:
     write_job(folder, [sys.executable, "-c", "print('caf\\u00e9')"])
     line = "gpuyard submit job.yaml --request-key k --wait && gpuyard logs $(gpuyard list | tail -1 | cut -d' ' -f1)"

@@ -36,10 +36,6 @@ Tags = Mapping[str, str]
 Problems = Sequence[Problem]
 
 
-_EVALUATED: set[type] = set()
-"""Classes whose string annotations are evaluated."""
-
-
 class Component(pulumi.ComponentResource):
     """A component of type `gpuyard-<cloud>:index:<kind>`. Type tokens and child names never change: Pulumi's state has them.
 
@@ -79,10 +75,7 @@ class Component(pulumi.ComponentResource):
 
 
 def _evaluate_annotations(cls: type) -> None:
-    """Evaluate the string annotations of a class and its bases once. Otherwise Pulumi evaluates them for each component."""
-    if cls in _EVALUATED:
-        return
-    _EVALUATED.add(cls)
+    """Evaluate the string annotations of a class and its bases. Otherwise Pulumi evaluates them for each component."""
     for each in cls.__mro__[: cls.__mro__.index(Component) + 1]:
         if any(isinstance(value, str) for value in inspect.get_annotations(each).values()):
             each.__annotations__ = inspect.get_annotations(each, eval_str=True)

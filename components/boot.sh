@@ -1,6 +1,7 @@
-# Runs at the first boot of a machine, on Google Cloud at every boot: checks its health, puts containers on the local disks, configures their logs.
-# boot.py writes the settings above this line and documents them. A machine with broken hardware shuts itself down, or on Azure reports
-# itself, and another takes its place. A machine with a broken image stays, without jobs, because every machine in its place would be broken too, and cost money.
+# Runs at the first boot of a machine, on Google Cloud at every boot: checks its health, puts containers on the local disks, configures
+# their logs. boot.py writes the settings above this line and documents them. A machine with broken hardware shuts itself down, or on Azure
+# reports itself, and another takes its place. A machine with a broken image stays, without jobs, because every machine in its place would
+# be broken too, and cost money.
 set -uo pipefail
 
 SCRATCH=$ROOT/scratch

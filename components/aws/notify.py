@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 
@@ -10,8 +9,9 @@ import pulumi
 import pulumi_aws as aws
 
 from ...plain_data import PlainDict, PlainMapping
-from ..base import Tags, keywords_only, this_stack, validate_spec
-from ..naming import job_prefix, name_problems
+from ..base import this_stack
+from ..naming import job_prefix
+from ..notify_base import NotifyBase, mail_suffix
 from ..spec import NotifySpec
 from .account import AwsComponent, look_up_account
 from .gpu_pool import GpuPool
@@ -32,7 +32,7 @@ _MESSAGES: Mapping[str, PlainMapping] = {
 _JOB_TEXT = "<job> {event} (<state>): <reason>"
 
 
-class Notify(AwsComponent):
+class Notify(NotifyBase[JobService, GpuPool], AwsComponent):
     """Mail about jobs that are `failed`, `stopped` (resumable) or `blocked`, and about `idle` machines.
 
     `blocked`: the first job of a queue cannot run, or a pool stopped because too many of its machines were broken.
@@ -44,35 +44,21 @@ class Notify(AwsComponent):
     topic_arn: pulumi.Output[str]
     """ARN of the SNS topic, for further subscriptions."""
 
-    @keywords_only
-    def __init__(
-        self,
-        name: str,
-        *,
-        email: Sequence[str],
-        jobs: JobService,
-        on: Sequence[str] = ("failed", "stopped", "blocked"),
-        pools: Sequence[GpuPool] = (),
-        tags: Tags | None = None,
-        opts: pulumi.ResourceOptions | None = None,
-    ) -> None:
-        """Make the topic and its rules. `jobs`: the job service to watch. `pools`: the `vms` pools to watch for idle machines."""
-        given = {"email": list(email), "on": list(on)}
-        spec = validate_spec(NotifySpec, given, f"Notify {name}", self.cloud, name_problems(name))
-        super().__init__("Notify", name, given, tags, opts)
+    _output_names = ("topic_arn",)
+
+    def _make(self, spec: NotifySpec, jobs: JobService, pools: Sequence[GpuPool]) -> None:
+        """Make the topic and its rules."""
         # not encrypted: EventBridge and CloudWatch cannot publish to a topic under AWS's own key, and the messages are mailed in plain text
         topic = aws.sns.Topic(self.child_name("topic"), tags=self.aws_tags("topic"), opts=self.child_options())
         self.topic_arn = topic.arn
         self._allow_publishers()
         for address in spec.email:
-            suffix = f"mail-{hashlib.sha256(address.encode()).hexdigest()[:8]}"
             aws.sns.TopicSubscription(
-                self.child_name(suffix), topic=topic.arn, protocol="email", endpoint=address, opts=self.child_options()
+                self.child_name(mail_suffix(address)), topic=topic.arn, protocol="email", endpoint=address, opts=self.child_options()
             )
         self._make_rules(spec, jobs)
         if "idle" in spec.on:
             self._make_alarms(pools)
-        self.register_outputs({"topic_arn": self.topic_arn})
 
     def _allow_publishers(self) -> None:
         policy = pulumi.Output.all(self.topic_arn, look_up_account(self).id).apply(

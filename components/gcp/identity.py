@@ -21,8 +21,8 @@ _LIMIT = 30  # characters of an account's id: cloud.google.com/iam/docs/service-
 class Identity(GcpComponent):
     """A service account and its roles on the project. Roles on single resources are not part of it.
 
-    It never has a key. `email` is known only after the roles are granted, so no resource
-    uses the account without them.
+    It never has a key. `email` is known only after the roles are granted, so no resource uses the account without
+    them.
     """
 
     email: pulumi.Output[str]

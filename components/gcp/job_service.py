@@ -46,7 +46,6 @@ class JobService(ContainerJobServiceBase[GpuPool, Bucket], GcpComponent):
     """Name of the workload identity provider, which a pipeline needs in addition to the account. None without pipelines."""
     repository: pulumi.Output[str] | None
     """REGION-docker.pkg.dev/PROJECT/NAME for images of jobs. None without a `vertex` pool."""
-
     run_url: pulumi.Output[str]
     """gs:// URL of the run bucket."""
     has_jobs: bool

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import pulumi
-from pulumi_gcp import cloudscheduler, compute
+from pulumi_gcp import compute
 
 from ..expiry import End
 from ..pool_base import LauncherCommands, torchrun_command
 from ..spec.pool import FlexStart, GpuPoolSpec
 from .cidr import region_of
-from .identity import Identity
 from .instance_template import PreparedMachines
 from .project import ProjectLookup
+from .schedule import request_at_end
 
 if TYPE_CHECKING:
     from .gpu_pool import GpuPool
 
-__all__ = ["close_group", "launcher_commands", "machine_group", "request_flex_start", "schedule_request"]
-
-_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+__all__ = ["close_group", "launcher_commands", "machine_group", "request_flex_start"]
 
 
 def launcher_commands(group: str, project: str, zone: str, spec: GpuPoolSpec, gpus: int, labels: Mapping[str, str]) -> LauncherCommands:
@@ -101,33 +98,4 @@ def close_group(pool: GpuPool, end: End, zone: str, group: compute.InstanceGroup
             f"https://compute.googleapis.com/compute/v1/projects/{words[0]}/zones/{zone}/instanceGroupManagers/{words[1]}/resize?size=0"
         )
     )
-    schedule_request(pool, end, region_of(zone), where, "resize-pools", "POST", uri)
-
-
-def schedule_request(pool: GpuPool, end: End, region: str, where: ProjectLookup, role: str, method: str, uri: pulumi.Output[str]) -> None:
-    """Schedule one HTTP request at the pool's end, sent by a service account with no other permission.
-
-    The schedule repeats every year on that day. This is harmless, because the pool already has zero nodes.
-    """
-    identity = Identity(
-        pool.child_name("end"),
-        purpose="takes the pool to zero nodes at its end",
-        project_roles=(role,),
-        project=where,
-        opts=pool.child_options(),
-    )
-    cloudscheduler.Job(
-        pool.child_name("end"),
-        region=region,
-        description=f"to zero nodes: {end.because}"[:500],
-        schedule=f"{end.at.minute} {end.at.hour} {end.at.day} {end.at.month} *",
-        time_zone="Etc/UTC",
-        http_target={
-            "http_method": method,
-            "uri": uri,
-            **({"body": base64.b64encode(b"{}").decode(), "headers": {"Content-Type": "application/json"}} if method == "POST" else {}),
-            "oauth_token": {"service_account_email": identity.email, "scope": _SCOPE},
-        },
-        retry_config={"retry_count": 5},
-        opts=pool.child_options(),
-    )
+    request_at_end(pool, end, region_of(zone), where, "resize-pools", "POST", uri)

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 
 import pulumi
 from pulumi_gcp import monitoring, pubsub
 
 from ...plain_data import PlainDict
-from ..base import Tags, keywords_only, this_stack, validate_spec
-from ..naming import name_problems
+from ..base import this_stack
+from ..notify_base import NotifyBase, mail_suffix
 from ..spec import NotifySpec
 from .gpu_pool import GpuPool
 from .job_service import JobService
 from .labels import STACK_LABEL, label_value
 from .project import GcpComponent, ProjectLookup
+from .replacement_limit import stop_filter
 
 __all__ = ["Notify", "job_filter", "run_extractor"]
 
 # It publishes to the topic, and Google makes it with the first Pub/Sub channel: cloud.google.com/monitoring/support/notification-options
 _PUBLISHER = "serviceAccount:service-{number}@gcp-sa-monitoring-notification.iam.gserviceaccount.com"
-_STOPPED = 'resource.type="workflows.googleapis.com/Workflow" AND severity=ERROR AND resource.labels.workflow_id=({})'
 _RATE_S = 300  # at most one mail of a policy in this time, the shortest that log conditions accept
 _IDLE: PlainDict = {
     "comparison": "COMPARISON_LT",
@@ -33,7 +32,7 @@ _IDLE: PlainDict = {
 _ENDS: Mapping[str, str] = {"failed": "a job failed", "stopped": "a job stopped and can be resumed"}
 
 
-class Notify(GcpComponent):
+class Notify(NotifyBase[JobService, GpuPool], GcpComponent):
     """Mail about jobs that are `failed` or `stopped` (resumable), about pools that stopped (`blocked`), and about `idle` machines.
 
     A job counts as failed if one of its nodes reports it in its log. A job whose container never starts is not reported. `idle` means that
@@ -43,22 +42,10 @@ class Notify(GcpComponent):
     topic_id: pulumi.Output[str]
     """projects/P/topics/NAME, for further subscriptions."""
 
-    @keywords_only
-    def __init__(
-        self,
-        name: str,
-        *,
-        email: Sequence[str],
-        jobs: JobService,
-        on: Sequence[str] = ("failed", "stopped", "blocked"),
-        pools: Sequence[GpuPool] = (),
-        tags: Tags | None = None,
-        opts: pulumi.ResourceOptions | None = None,
-    ) -> None:
-        """Make the channels and alert policies. `jobs`: the job service to watch. `pools`: the `vms` pools to watch."""
-        given = {"email": list(email), "on": list(on)}
-        spec = validate_spec(NotifySpec, given, f"Notify {name}", self.cloud, name_problems(name))
-        super().__init__("Notify", name, given, tags, opts)
+    _output_names = ("topic_id",)
+
+    def _make(self, spec: NotifySpec, jobs: JobService, pools: Sequence[GpuPool]) -> None:
+        """Make the channels and alert policies."""
         self._channels = [self._mail(address) for address in spec.email]
         self.topic_id = self._publish()
         if jobs.has_jobs:
@@ -72,11 +59,9 @@ class Notify(GcpComponent):
             for pool in pools:
                 if pool.spec.service == "vms":
                     self._alert_about_idle_machines(pool)
-        self.register_outputs({"topic_id": self.topic_id})
 
     def _mail(self, address: str) -> pulumi.Output[str]:
-        suffix = f"mail-{hashlib.sha256(address.encode()).hexdigest()[:8]}"
-        return pulumi.Output.from_input(self._channel(suffix, "email", {"email_address": address}).id)
+        return pulumi.Output.from_input(self._channel(mail_suffix(address), "email", {"email_address": address}).id)
 
     def _publish(self) -> pulumi.Output[str]:
         """Make the topic and its channel. Return the topic's id."""
@@ -109,7 +94,7 @@ class Notify(GcpComponent):
         self._policy(event, _ENDS[event], {"condition_matched_log": condition}, text)
 
     def _alert_about_stops(self, workflows: Sequence[pulumi.Output[str]]) -> None:
-        found = pulumi.Output.all(*workflows).apply(lambda ids: _STOPPED.format(" OR ".join(f'"{each}"' for each in sorted(ids))))
+        found = pulumi.Output.all(*workflows).apply(stop_filter)
         extractors = {"message": "EXTRACT(textPayload)"}
         condition = {"condition_matched_log": {"filter": found, "label_extractors": extractors}}
         self._policy("blocked", "a pool has stopped", condition, "${log.extracted_label.message}")

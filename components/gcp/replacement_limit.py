@@ -7,22 +7,23 @@ group's repairs off and writes an error to its log. The alert policy reports tha
 
 from __future__ import annotations
 
-import base64
 import json
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import pulumi
-from pulumi_gcp import cloudscheduler, compute, monitoring, workflows
+from pulumi_gcp import compute, monitoring, workflows
 
 from ...plain_data import PlainDict
 from .cidr import region_of
 from .identity import Identity
 from .project import ProjectLookup
+from .schedule import request_every
 
 if TYPE_CHECKING:
     from .gpu_pool import GpuPool
 
-__all__ = ["SHUTDOWN", "limit_replacements", "workflow"]
+__all__ = ["SHUTDOWN", "limit_replacements", "stop_filter", "workflow"]
 
 SHUTDOWN = "compute.instances.guestTerminate"
 """Type of the operation that Compute Engine records when a machine's operating system shuts down, as boot.sh does.
@@ -30,7 +31,6 @@ SHUTDOWN = "compute.instances.guestTerminate"
 Preemptions and deleted machines have other types: GuestTerminateEvent in GoogleCloudPlatform/iap-desktop, read on 2026-12-01.
 """
 _ROLES = ("limit-replacements", "write-logs")
-_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _OAUTH = {"type": "OAuth2"}
 _HOUR_S = 3600
 _MOST = 500  # operations of one answer, the most that Compute Engine sends
@@ -55,21 +55,9 @@ def limit_replacements(pool: GpuPool, zone: str, group: compute.InstanceGroupMan
         labels=pool.gcp_labels("replacements"),
         opts=options,
     )
-    cloudscheduler.Job(
-        name,
-        region=region,
-        description=f"counts the broken machines of pool {pool.logical_name}",
-        schedule="*/10 * * * *",
-        time_zone="Etc/UTC",
-        http_target={
-            "http_method": "POST",
-            "uri": pulumi.Output.from_input(made.id).apply(lambda path: f"https://workflowexecutions.googleapis.com/v1/{path}/executions"),
-            "body": base64.b64encode(b"{}").decode(),
-            "headers": {"Content-Type": "application/json"},
-            "oauth_token": {"service_account_email": identity.email, "scope": _SCOPE},
-        },
-        opts=pool.child_options(),
-    )
+    uri = pulumi.Output.from_input(made.id).apply(lambda path: f"https://workflowexecutions.googleapis.com/v1/{path}/executions")
+    why = f"counts the broken machines of pool {pool.logical_name}"
+    request_every(pool, 10, "replacements", why, region, uri, identity)
     _alert(pool, name, made)
     return pulumi.Output.from_input(made.name)
 
@@ -130,6 +118,16 @@ def workflow(project: str, zone: str, group: str, limit: int, message: str) -> P
     return {"main": {"steps": steps}}
 
 
+def stop_filter(workflow_ids: Iterable[str]) -> str:
+    """Return the filter of Cloud Logging for the error that one of these workflows writes when it has stopped its pool.
+
+    >>> stop_filter(["b", "a"]).partition(" AND severity=ERROR AND ")[2]
+    '(resource.labels.workflow_id="a" OR resource.labels.workflow_id="b")'
+    """
+    any_of_them = " OR ".join(f'resource.labels.workflow_id="{each}"' for each in sorted(workflow_ids))
+    return f'resource.type="workflows.googleapis.com/Workflow" AND severity=ERROR AND ({any_of_them})'
+
+
 def _alert(pool: GpuPool, name: str, made: workflows.Workflow) -> None:
     """Open an incident in Cloud Monitoring when the workflow has stopped the pool."""
     monitoring.AlertPolicy(
@@ -139,14 +137,7 @@ def _alert(pool: GpuPool, name: str, made: workflows.Workflow) -> None:
         conditions=[
             {
                 "display_name": "the workflow stopped the pool",
-                "condition_matched_log": {
-                    "filter": made.name.apply(
-                        lambda workflow_id: (
-                            f'resource.type="workflows.googleapis.com/Workflow" AND severity=ERROR '
-                            f'AND resource.labels.workflow_id="{workflow_id}"'
-                        )
-                    )
-                },
+                "condition_matched_log": {"filter": made.name.apply(lambda workflow_id: stop_filter([workflow_id]))},
             }
         ],
         alert_strategy={"notification_rate_limit": {"period": f"{_HOUR_S}s"}},  # required for log conditions

@@ -12,9 +12,9 @@ from ..catalogue import Machine
 from ..expiry import End
 from ..naming import shorten
 from .identity import grant_on_project
-from .machine_group import schedule_request
 from .machines import family
 from .project import ProjectLookup
+from .schedule import request_at_end
 from .service_agents import service_agent
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def delete_persistent_resource(pool: GpuPool, end: End, region: str, held: pulum
     uri = pulumi.Output.all(where.id, held).apply(
         lambda words: f"https://{region}-aiplatform.googleapis.com/v1/projects/{words[0]}/locations/{region}/persistentResources/{words[1]}"
     )
-    schedule_request(pool, end, region, where, "delete-held", "DELETE", uri)
+    request_at_end(pool, end, region, where, "delete-held", "DELETE", uri)
 
 
 def vertex_disk(row: Machine) -> str:

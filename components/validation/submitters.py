@@ -92,17 +92,16 @@ def _without_reason(submitter: object) -> object:
 
 def repository_ids(submitters: Sequence[Submitter]) -> dict[str, int]:
     """Return the repository id of each valid submitter that has one, by subject."""
-    specs = [SubmitterSpec.model_validate(each) for each in submitters if not isinstance(each, str)]
-    return {spec.subject: spec.repository_id for spec in specs if spec.repository_id is not None}
+    return {spec.subject: spec.repository_id for _, spec in _specs(submitters) if spec.repository_id is not None}
 
 
 def repository_id_problems(submitters: Sequence[Submitter], cloud: str) -> list[Problem]:
     """Return a problem for each repository id on a cloud that does not check it, and for each id of a submitter that is no pipeline."""
     allowed = "none for people and groups" if cloud == "gcp" else f"none on {cloud}"
     return [
-        Problem(f"submitters.{index}.repository_id", "has no effect", str(each.repository_id), allowed, "remove repository_id")
-        for index, each in enumerate(SubmitterSpec.model_validate(one) if not isinstance(one, str) else None for one in submitters)
-        if each is not None and each.repository_id is not None and (cloud != "gcp" or not each.subject.startswith(_PIPELINE))
+        Problem(f"submitters.{index}.repository_id", "has no effect", str(spec.repository_id), allowed, "remove repository_id")
+        for index, spec in _specs(submitters)
+        if spec.repository_id is not None and (cloud != "gcp" or not spec.subject.startswith(_PIPELINE))
     ]
 
 
@@ -127,4 +126,10 @@ def _type_problems(index: int, submitter: object) -> list[Problem]:
 
 def subjects_of(submitters: Sequence[Submitter]) -> list[str]:
     """Return the subject of each valid submitter."""
-    return [each if isinstance(each, str) else SubmitterSpec.model_validate(each).subject for each in submitters]
+    specs = dict(_specs(submitters))
+    return [each if isinstance(each, str) else specs[index].subject for index, each in enumerate(submitters)]
+
+
+def _specs(submitters: Sequence[Submitter]) -> list[tuple[int, SubmitterSpec]]:
+    """Return index and spec of each submitter that is more than a subject."""
+    return [(index, SubmitterSpec.model_validate(each)) for index, each in enumerate(submitters) if not isinstance(each, str)]

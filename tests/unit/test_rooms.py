@@ -27,7 +27,7 @@ _NEUTRAL = {"pydantic", "pydantic_core", "yaml", "problems", "counts", "plain_da
 _COMPONENTS = {
     f"components.{name}" for name in ("lazy", "lazy_sdk", "spec", "catalogue", "validation", "naming", "boot", "job_targets", "expiry")
 }
-_BASES = {f"components.{name}" for name in ("base", "bucket_base", "network_base", "pool_base", "job_service_base")}
+_BASES = {f"components.{name}" for name in ("base", "bucket_base", "network_base", "notify_base", "pool_base", "job_service_base")}
 _ABOVE_CLOUDS = _COMPONENTS | _BASES | {"components.registry"}
 _JOBS = {
     f"training_jobs.{name}"

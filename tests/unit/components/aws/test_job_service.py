@@ -232,6 +232,6 @@ def test_a_new_pool_changes_no_resource_of_another_pool(record: Any) -> None:
         for urn, request in one.resources.items()
         if one.inputs(request.type, request.name) != two.inputs(request.type, two.resources[urn].name)
     }
-    assert changed == {"train", "train-targets", "train-submitter-policy", "train-replacements", "train-stop-policy"}
+    assert changed == {"train", "train-targets", "train-submitter-policy", "train-replacements"}
     new = {request.name for urn, request in two.resources.items() if urn not in one.resources}
     assert new - {"train-b-queue", "train-b-logs", "train-b-replacements"} == {name for name in new if name == "b" or name.startswith("b-")}

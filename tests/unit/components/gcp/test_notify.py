@@ -87,7 +87,7 @@ def test_each_event_has_a_policy_that_reaches_every_channel(record: Any, preview
 
 def test_a_stop_is_found_by_the_workflow_of_the_pool(record: Any) -> None:
     found = condition(policies(record(program(["blocked"])))["blocked"])["conditionMatchedLog"]
-    assert found["filter"].endswith('AND severity=ERROR AND resource.labels.workflow_id=("watched-replacements")')
+    assert found["filter"].endswith('AND severity=ERROR AND (resource.labels.workflow_id="watched-replacements")')
 
 
 def test_idle_machines_are_found_by_their_labels(record: Any) -> None:

@@ -12,6 +12,7 @@ from ...plain_data import PlainDict
 from ..expiry import End
 from .account import AzureComponent
 from .identity import assign, define_role
+from .logic_app import call, definition
 from .names import cluster_name
 from .roles import ML_CLOSER, Grant
 
@@ -27,7 +28,6 @@ _API = "2025-06-01"
 _AT_WORK = ("running", "preparing")
 """States of nodes with a job: learn.microsoft.com/rest/api/azureml/compute/get (NodeStateCounts)."""
 _FIXED = ["properties.properties.vmSize", "properties.properties.vmPriority"]
-_AUTHENTICATION = {"type": "ManagedServiceIdentity", "audience": "https://management.azure.com/"}
 
 
 def make_cluster(
@@ -103,30 +103,14 @@ def closing_workflow(workspace_id: str, clusters: dict[str, str], end: End) -> P
     actions: PlainDict = {}
     for label, name in clusters.items():
         read, counts = f"Read_{label}", f"body('Read_{label}')?['properties']?['properties']?['nodeStateCounts']"
-        actions[read] = _call("GET", f"{workspace_id}/computes/{name}", {})
+        cluster = f"{workspace_id}/computes/{name}"
+        actions[read] = call("GET", cluster, {"api-version": _API})
         actions[label] = {
             "type": "If",
             "expression": {"and": [{"equals": [f"@{counts}?['{state}NodeCount']", 0]} for state in _AT_WORK]},
-            "actions": {f"Delete_{label}": _call("DELETE", f"{workspace_id}/computes/{name}", {"underlyingResourceAction": "Delete"})},
+            "actions": {f"Delete_{label}": call("DELETE", cluster, {"api-version": _API, "underlyingResourceAction": "Delete"})},
             "runAfter": {read: ["Succeeded"]},
         }
         actions[f"Done_{label}"] = {"type": "Compose", "inputs": name, "runAfter": {label: ["Succeeded", "Failed", "Skipped"]}}
     hourly = {"frequency": "Hour", "interval": 1, "startTime": f"{end.at:%Y-%m-%dT%H:%M:%SZ}"}
-    return {
-        "$schema": "https://schema.management.azure.com/providers/Microsoft.Logic/schemas/2016-06-01/workflowdefinition.json#",
-        "contentVersion": "1.0.0.0",
-        "triggers": {"end": {"type": "Recurrence", "recurrence": hourly}},
-        "actions": actions,
-        "outputs": {},
-    }
-
-
-def _call(method: str, path: str, queries: PlainDict) -> PlainDict:
-    inputs = {
-        "method": method,
-        "uri": f"https://management.azure.com{path}",
-        "queries": {"api-version": _API, **queries},
-        "authentication": _AUTHENTICATION,
-    }
-    # a deletion takes minutes, and the role does not allow to read its state
-    return {"type": "Http", "inputs": inputs, "runAfter": {}, "operationOptions": "DisableAsyncPattern"}
+    return definition({"end": {"type": "Recurrence", "recurrence": hourly}}, actions)

@@ -56,7 +56,7 @@ def scale_set_name(stack: str, pool: str) -> str:
     """Return the name of a pool's scale set. The name never changes, so that `pulumi up` can read the scale set's number of machines.
 
     >>> scale_set_name("gpuyard/prod-azure", "h200")
-    'h200-machines-7dcd56'
+    'h200-machines-a09af5'
     """
     return f"{pool}-machines-{hashlib.sha256(stack.encode()).hexdigest()[:6]}"
 

@@ -17,6 +17,7 @@ from ...plain_data import PlainDict
 from ..base import this_stack
 from .account import account
 from .identity import assign, define_role
+from .logic_app import ARM, call, definition
 from .machine_health import PATH, PORT
 from .names import scale_set_name
 from .roles import REPAIRS_STOPPER, Grant, Role
@@ -31,9 +32,6 @@ REPAIRS: PlainDict = {"enabled": True, "grace_period": "PT10M", "repair_action":
 _SCALE_SETS, _STOP = "Microsoft.Compute/virtualMachineScaleSets", "setOrchestrationServiceState"
 _FOLDER = Path(__file__).parent
 _INSTALLED, _BROKEN = "/usr/local/lib/gpuyard-health.py", "/etc/gpuyard-broken"
-_SCHEMA = "https://schema.management.azure.com/providers/Microsoft.Logic/schemas/2016-06-01/workflowdefinition.json#"
-_ARM = "https://management.azure.com"
-_AUTHENTICATION = {"type": "ManagedServiceIdentity", "audience": _ARM}
 # A caller with a token leaves the signature of the trigger's URL out: logic-apps/logic-apps-securing-a-logic-app (authorization policies)
 _TRIGGER = "report"
 _INVOKE = f"/triggers/{_TRIGGER}/paths/invoke?api-version=2016-10-01"
@@ -123,11 +121,8 @@ def counting_workflow(scale_set: str, limit: int) -> PlainDict:
     """
     seen = {"api-version": _LOGIC_API, "$top": _MOST_RUNS, "$filter": _LAST_HOUR}
     machines = "union(body('Read_machines'), createArray(triggerBody()?['machine']))"
-    stop = {
-        **_call("POST", f"{_ARM}{scale_set}/{_STOP}", {"api-version": _COMPUTE_API}),
-        "operationOptions": "DisableAsyncPattern",  # else it reads the operation's state, which its role does not allow
-    }
-    stop["inputs"]["body"] = {"serviceName": "AutomaticRepairs", "action": "Suspend"}
+    suspend = {"serviceName": "AutomaticRepairs", "action": "Suspend"}
+    stop = call("POST", f"{scale_set}/{_STOP}", {"api-version": _COMPUTE_API}, suspend)
     too_many = {
         "type": "If",
         "expression": {"and": [{"greater": [f"@length({machines})", limit]}]},
@@ -137,36 +132,22 @@ def counting_workflow(scale_set: str, limit: int) -> PlainDict:
     }
     text = {"type": "string"}
     report = {"type": "object", "properties": {"machine": text, "reason": text}, "required": ["machine", "reason"]}
-    return {
-        "$schema": _SCHEMA,
-        "contentVersion": "1.0.0.0",
-        "triggers": {
-            _TRIGGER: {
-                "type": "Request",
-                "kind": "Http",
-                "operationOptions": "EnableSchemaValidation",
-                "inputs": {"method": "POST", "schema": report},
-            }
-        },
-        "actions": {
-            "Find_reports": {**_call("GET", f"{_ARM}@{{workflow().id}}/runs", seen), "runAfter": {}},
-            "Read_machines": {
-                "type": "Select",
-                "inputs": {
-                    "from": "@body('Find_reports')?['value']",
-                    "select": "@item()?['properties']?['correlation']?['clientTrackingId']",
-                },
-                "runAfter": {"Find_reports": ["Succeeded"]},
-            },
-            "Too_many": too_many,
-        },
-        "outputs": {},
+    trigger = {
+        "type": "Request",
+        "kind": "Http",
+        "operationOptions": "EnableSchemaValidation",
+        "inputs": {"method": "POST", "schema": report},
     }
-
-
-def _call(method: str, uri: str, queries: PlainDict) -> PlainDict:
-    inputs = {"method": method, "uri": uri, "queries": queries, "authentication": _AUTHENTICATION}
-    return {"type": "Http", "inputs": inputs, "runAfter": {}}
+    read = {
+        "type": "Select",
+        "inputs": {
+            "from": "@body('Find_reports')?['value']",
+            "select": "@item()?['properties']?['correlation']?['clientTrackingId']",
+        },
+        "runAfter": {"Find_reports": ["Succeeded"]},
+    }
+    actions = {"Find_reports": call("GET", "@{workflow().id}/runs", seen), "Read_machines": read, "Too_many": too_many}
+    return definition({_TRIGGER: trigger}, actions)
 
 
 def _answer(after: str | None, *, replace: bool) -> PlainDict:
@@ -178,5 +159,5 @@ def _answer(after: str | None, *, replace: bool) -> PlainDict:
 def _callers(pool: GpuPool) -> PlainDict:
     """Return the policy for callers: tokens of the pool's identity, for Azure Resource Manager."""
     issuer = account(pool).tenant_id.apply(lambda tenant: f"https://sts.windows.net/{tenant}/")
-    claims = {"iss": issuer, "aud": f"{_ARM}/", "oid": pool.identity.principal_id}
+    claims = {"iss": issuer, "aud": f"{ARM}/", "oid": pool.identity.principal_id}
     return {"type": "AAD", "claims": [{"name": name, "value": value} for name, value in claims.items()]}

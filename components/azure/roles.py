@@ -35,7 +35,7 @@ _CHANGES = ("add/action", "delete", "move/action", "write")
 
 
 class Role(NamedTuple):
-    """A built-in role: learn.microsoft.com/azure/role-based-access-control/built-in-roles."""
+    """A role to assign: a custom one, or one of learn.microsoft.com/azure/role-based-access-control/built-in-roles."""
 
     name: str
     guid: pulumi.Input[str]

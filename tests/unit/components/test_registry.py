@@ -1,8 +1,7 @@
-"""Clouds are found by name and import no SDK, and examples in docstrings are correct."""
+"""Clouds are found by name and import no SDK."""
 
 from __future__ import annotations
 
-import doctest
 import subprocess
 import sys
 from pathlib import Path
@@ -11,14 +10,7 @@ import pytest
 
 import gpuyard.aws
 import gpuyard.components
-from gpuyard.components import naming, registry
-from gpuyard.components.aws import job_images
-from gpuyard.components.local import gpus, network
-
-
-@pytest.mark.parametrize("module", [naming, network, gpus, job_images])
-def test_examples_in_docstrings(module: object) -> None:
-    assert doctest.testmod(module).failed == 0  # type: ignore[arg-type]
+from gpuyard.components import registry
 
 
 def test_clouds_are_found_by_name() -> None:

@@ -69,10 +69,10 @@ def propose_trial(
     return Trial(number, next((each for each in others if each.digest not in tried), trial).values)
 
 
-def is_behind(curve: Curve, others: Sequence[TrialResult], *, after: int, goal: Goal) -> bool:
+def is_behind(curve: Curve, succeeded: Sequence[TrialResult], *, after: int, goal: Goal) -> bool:
     """Return whether a trial's best value is worse than the median of the succeeded trials at the trial's last step.
 
-    Return False before step `after`, and while fewer than five of the `others` have succeeded.
+    Return False before step `after`, and while fewer than five trials have succeeded.
     """
     import optuna
     from optuna.trial import TrialState, create_trial
@@ -81,9 +81,9 @@ def is_behind(curve: Curve, others: Sequence[TrialResult], *, after: int, goal: 
         return False
     step = int(curve[-1][0])
     study = optuna.create_study(direction=_DIRECTIONS[goal])
-    for result in others:
+    for result in succeeded:
         reached = [value for at, value in result.curve if at <= step]
-        if result.outcome == "complete" and reached:
+        if reached:
             study.add_trial(create_trial(value=result.value, intermediate_values={step: reached[-1]}))
     own = create_trial(state=TrialState.RUNNING, intermediate_values={int(at): value for at, value in curve})
     return bool(optuna.pruners.MedianPruner().prune(study, own))

@@ -130,8 +130,8 @@ class Pruner:
         """Judge a trial, unless nothing has changed since the last time."""
         results = self._results.all()
         own = next(result for result in results if result.trial.number == number)
-        others = [result for result in results if result.outcome == "complete"]
-        if self._judged.get(number) == (own.curve, len(others)):
+        succeeded = [result for result in results if result.outcome == "complete"]
+        if self._judged.get(number) == (own.curve, len(succeeded)):
             return False
-        self._judged[number] = (own.curve, len(others))
-        return is_behind(own.curve, others, after=self._after, goal=self._results.goal)
+        self._judged[number] = (own.curve, len(succeeded))
+        return is_behind(own.curve, succeeded, after=self._after, goal=self._results.goal)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import shutil
 import sys
@@ -11,13 +10,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # started by its path, so the checkout is not on sys.path
 from tools import venv
-from tools.progress import Progress
+from tools.installed_once import install_once, print_path
 
 __all__ = ["AZURITE", "FILES", "MERMAID", "ROOT", "ensure", "main"]
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = ("package.json", "package-lock.json")
-_MARKER = "gpuyard.digest"  # written last: without it the installation is unfinished
 AZURITE = Path("node_modules/azurite/dist/src/blob/main.js")
 """The server's program for node, as a path in the installation."""
 MERMAID = Path("node_modules/@mermaid-js/tiny/dist/mermaid.tiny.js")
@@ -28,43 +26,29 @@ def ensure(root: Path, say: Callable[[str], None]) -> Path:
     """Return the folder of the installation. Install what is missing, and everything if the lock changed. Raises VenvError."""
     home, sources = root / ".yard" / "cache" / "node", root / "tools" / "node"
     digest = hashlib.sha256(b"".join((sources / name).read_bytes() for name in FILES)).hexdigest()
-    home.parent.mkdir(parents=True, exist_ok=True)
-    with home.with_suffix(".lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel releases it, even if this process is killed
-        marker = home / _MARKER
-        if marker.exists() and marker.read_text(encoding="utf-8") == digest and all((home / path).exists() for path in (AZURITE, MERMAID)):
-            return home
+
+    def install() -> None:
         if missing := [name for name in ("node", "npm") if shutil.which(name) is None]:
             raise venv.VenvError(
                 f"{' and '.join(missing)} not found: the tests of Azure Blob Storage run against Azurite, a Node.js program.\n"
                 "fix: install Node.js 20 or newer with npm (Debian, Ubuntu: apt install nodejs npm)"
             )
-        if home.exists():
-            shutil.rmtree(home)
         home.mkdir()
         for name in FILES:
             shutil.copy(sources / name, home)
         log = root / ".yard" / "node.log"
         # no install scripts: none is needed, and 375 packages are too many to review
-        install = ["npm", "ci", "--prefix", str(home), "--ignore-scripts", "--no-audit", "--no-fund"]
-        venv.run(install, log, say, "installing tools/node/package-lock.json", {})
-        marker.write_text(digest, encoding="utf-8")
+        packages = ["npm", "ci", "--prefix", str(home), "--ignore-scripts", "--no-audit", "--no-fund"]
+        venv.run(packages, log, say, "installing tools/node/package-lock.json", {})
         log.unlink(missing_ok=True)
+
+    install_once(home, digest, [home / AZURITE, home / MERMAID], install)
     return home
 
 
 def main() -> int:
     """Print the folder of the installation."""
-    progress = Progress(sys.stderr, "node: ")
-    try:
-        found = ensure(ROOT, progress.say)
-    except venv.VenvError as error:
-        progress.end()
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    progress.end()
-    print(found)
-    return 0
+    return print_path("node", lambda say: ensure(ROOT, say))
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from ..problems import Problem
+from .spec.capacity import CapacityBlock
 from .spec.fields import date_or_never
-from .spec.pool import CapacityBlock, GpuPoolSpec
+from .spec.pool import GpuPoolSpec
 
 __all__ = ["End", "date_problems", "end_of", "is_past", "warning"]
 

@@ -19,7 +19,7 @@ from gpuyard.components import registry
 from gpuyard.components.base import Component
 from gpuyard.components.planning.recorder import Recording, record
 from gpuyard.components.spec import BucketSpec, BudgetSpec, GpuPoolSpec, LimitsSpec, NetworkSpec, NotifySpec, RepositorySpec, Spec
-from gpuyard.components.spec.pool import CapacityBlock, FlexStart, Reservation
+from gpuyard.components.spec.capacity import CapacityBlock, FlexStart, Reservation
 from tools.docs_component_arguments import ARGUMENTS, OUTPUTS
 from tools.docs_component_examples import CONFIG, EXAMPLES, IMPORTS
 from tools.python_source import parse_source

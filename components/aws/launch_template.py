@@ -11,7 +11,8 @@ import pulumi_aws as aws
 from ...plain_data import PlainDict
 from .. import catalogue
 from ..boot import Boot, boot_script, multipart
-from ..spec.pool import CapacityBlock, GpuPoolSpec, Reservation
+from ..spec.capacity import CapacityBlock, Reservation
+from ..spec.pool import GpuPoolSpec
 from .identity import Identity
 from .images import AMAZON_LINUX_ROOT, image_parameter
 from .nics import batch_nic_layout, network_interfaces, nic_layout

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from ...plain_data import PlainMapping
 from ...problems import Problem, show
 from ..expiry import date_problems
-from ..spec.pool import CapacityBlock, GpuPoolSpec, Reservation
+from ..spec.capacity import CapacityBlock, Reservation
+from ..spec.pool import GpuPoolSpec
 from .images import image_parameter
 from .key import EncryptionKey
 

@@ -10,7 +10,8 @@ import pulumi
 from ...plain_data import PlainDict
 from .. import catalogue
 from ..boot import Boot, boot_script, multipart
-from ..spec.pool import GpuPoolSpec, Reservation
+from ..spec.capacity import Reservation
+from ..spec.pool import GpuPoolSpec
 from .fabric import Orchestration, has_trusted_launch, placement_arguments
 from .images import image_reference, image_urn
 from .replacement_limit import health_extension

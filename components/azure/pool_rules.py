@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from ...plain_data import PlainMapping
 from ...problems import Problem, show
 from ..expiry import date_problems
-from ..spec.pool import GpuPoolSpec, Reservation
+from ..spec.capacity import Reservation
+from ..spec.pool import GpuPoolSpec
 from ..spec.ssh import SSH_KEY
 from .fabric import fabric_problems, has_trusted_launch
 from .images import image_problems, image_urn, is_managed_image

@@ -11,7 +11,8 @@ from pulumi_gcp import compute
 from ...plain_data import PlainDict
 from ..boot import Boot, boot_script
 from ..catalogue import Machine
-from ..spec.pool import FlexStart, GpuPoolSpec, Reservation
+from ..spec.capacity import FlexStart, Reservation
+from ..spec.pool import GpuPoolSpec
 from .cidr import region_of
 from .fabric import make_fabric, network_interfaces
 from .machines import IMAGE_PROJECT, fabric_of, family, image_family

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..job_targets import JobSettings, common_fields, machine_fields
-from ..spec.pool import FlexStart, GpuPoolSpec, Reservation
+from ..spec.capacity import FlexStart, Reservation
+from ..spec.pool import GpuPoolSpec
 from .machines import family
 from .project import ProjectRegion
 from .vertex_pool import vertex_disk

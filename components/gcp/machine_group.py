@@ -10,7 +10,8 @@ from pulumi_gcp import compute
 
 from ..expiry import End
 from ..pool_base import LauncherCommands, torchrun_command
-from ..spec.pool import FlexStart, GpuPoolSpec
+from ..spec.capacity import FlexStart
+from ..spec.pool import GpuPoolSpec
 from .cidr import region_of
 from .instance_template import PreparedMachines
 from .project import ProjectLookup

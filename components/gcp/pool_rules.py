@@ -12,8 +12,9 @@ from ...plain_data import PlainMapping
 from ...problems import Problem, show
 from ..catalogue import Machine
 from ..expiry import date_problems
+from ..spec.capacity import Reservation
 from ..spec.fields import in_cloud
-from ..spec.pool import GpuPoolSpec, Reservation
+from ..spec.pool import GpuPoolSpec
 from .cidr import region_of
 from .instance_template import is_bound, placement_policy
 from .key import EncryptionKey

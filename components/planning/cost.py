@@ -7,7 +7,7 @@ import datetime
 from gpuyard.counts import counted
 
 from .. import catalogue
-from ..spec.pool import CapacityBlock
+from ..spec.capacity import CapacityBlock
 from .amounts import UNKNOWN, at_most, exact, total
 from .clouds import CLOUDS
 from .disks import disk_dates, disk_lines, unpriced_disks

@@ -12,8 +12,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from ...problems import Problem, show
+from .capacity import CapacityBlock, FlexStart, Reservation
 from .fields import INTERNET, LOCAL, MAIL, Cidr, Date, ImageDigest, Name, PublicAddress, SecretReference, Spec, cloud_of, in_cloud, invalid
-from .pool import CapacityBlock, FlexStart, GpuPoolSpec, Reservation
+from .pool import GpuPoolSpec
 from .ssh import SshAccess, SshSpec
 from .submitter import SubmitterSpec
 

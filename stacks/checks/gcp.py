@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 
 from gpuyard.components.planning.document import Need
 from gpuyard.components.planning.yard import RecordedPool
-from gpuyard.components.spec.pool import FlexStart, Reservation
+from gpuyard.components.spec.capacity import FlexStart, Reservation
 from gpuyard.plain_data import PlainDict
 from gpuyard.training_jobs.clouds.gcp import GcpClients, gcp_clients
 from gpuyard.training_jobs.errors import NotFoundError

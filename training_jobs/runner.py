@@ -8,7 +8,6 @@ status = runner.wait(submitted.status.run_id)
 from __future__ import annotations
 
 import contextlib
-import functools
 import secrets
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -18,13 +17,14 @@ from pathlib import Path
 from .admission import check, check_key
 from .backends import load_backend
 from .backends.base import Backend, Capacity, LogLine, Request
-from .errors import LostSightError, NotFoundError, UsageError
+from .errors import LostSightError, UsageError
 from .lifecycle.handle import RunHandle, make_submission
 from .lifecycle.journal import Journal, RunRecord
-from .lifecycle.listing import RunFilter, list_statuses
+from .lifecycle.listing import RunFilter
 from .lifecycle.node_documents import CurvePoint
 from .lifecycle.polling import resumed, wait_for
 from .lifecycle.resubmit import Action, decide, stranger
+from .lifecycle.run_finder import RunFinder
 from .lifecycle.run_logs import attempt_lines, wait_for_nodes
 from .lifecycle.status_builder import read_curve
 from .packaging import Package, pack
@@ -39,8 +39,9 @@ from .yard_data import check_data
 __all__ = ["Runner", "SubmitPlan", "Submitted"]
 
 _ALL_RUNS = RunFilter()
-_GIVE_UP_S = 180.0
 _REPORT_WAIT_S = 2.0
+"""A submit or cancel reports that it waits after these seconds."""
+_GIVE_UP_S = 180.0
 """A submit or cancel gives up after these seconds if other processes keep changing the run's record."""
 
 
@@ -101,7 +102,7 @@ class Runner:
     ) -> None:
         self._targets, self._source = targets, source
         self._backend_for, self._clock, self._elapsed, self._sleep = backend_for, clock, elapsed, sleep
-        self._seen: dict[str, tuple[str, float]] = {}
+        self._runs = RunFinder(targets, source, backend_for, clock, elapsed)
 
     def plan(self, spec: JobSpec, code_dir: Path | None, *, key: str | None = None, leave_out: Collection[Path] = ()) -> SubmitPlan:
         """Return the run id, requests and files of a first submit. Nothing is written."""
@@ -135,7 +136,7 @@ class Runner:
         for _ in self._turns(job.run_id, on_wait):
             found = job.journal.find(job.run_id)
             with contextlib.suppress(ChangedError):  # another process changed the record: read it again
-                handle = self._handle(job.journal, *found) if found is not None else None
+                handle = self._runs.handle(job.journal, *found) if found is not None else None
                 submitted = self._first_submit(job, trial) if handle is None else self._resubmit(handle, job, retry=retry)
                 if submitted is not None:
                     return replace(submitted, left_out=job.package.left_out)
@@ -189,7 +190,7 @@ class Runner:
         tag = job.journal.create(record)
         if tag is None:
             return None
-        handle = self._handle(job.journal, record, tag)
+        handle = self._runs.handle(job.journal, record, tag)
         created = handle.start()
         return Submitted(created, "created", handle.submitted_status() if created else handle.status())
 
@@ -214,7 +215,7 @@ class Runner:
 
     def status(self, run: str) -> RunStatus:
         """Return a run's status. Raises NotFoundError for an unknown run."""
-        return self._find(run).status()
+        return self._runs.find(run).status()
 
     def wait(self, run: str, on_status: Callable[[RunStatus], None] = lambda _: None) -> RunStatus:
         """Wait for a run's end. Start new attempts while retries are left.
@@ -223,11 +224,11 @@ class Runner:
         minutes (throttling, an outage, expired credentials): the job may still run. If a run
         stays UNKNOWN for five minutes, that status is returned, although the run may not have ended.
         """
-        return wait_for(lambda: self._find(run), on_status, self._elapsed, self._sleep)
+        return wait_for(lambda: self._runs.find(run), on_status, self._elapsed, self._sleep)
 
     def advance(self, run: str) -> None:
         """Do once what `wait` does repeatedly: enforce the run's limits, and start the next attempt if it has ended with a retry left."""
-        handle = self._find(run)
+        handle = self._runs.find(run)
         if handle.status(enforce=True).state.ended:
             resumed(handle)
 
@@ -237,7 +238,7 @@ class Runner:
         `on_wait` gets one line if the cancel must wait for another process for more than 2 s.
         """
         for _ in self._turns(run, on_wait):
-            handle = self._find(run)
+            handle = self._runs.find(run)
             with contextlib.suppress(ChangedError):  # a submit or a wait changed the record meanwhile
                 handle.cancel()
                 if handle.record.last.service_id is not None or handle.record.last.ended is not None:
@@ -249,12 +250,12 @@ class Runner:
         """Cancel a running trial of a sweep that is worse than the others. The run ends as CANCELLED with the reason `pruned`."""
         for _ in self._turns(run, lambda _: None):
             with contextlib.suppress(ChangedError):  # another process changed the record
-                self._find(run).prune()
+                self._runs.find(run).prune()
                 return
 
     def curve(self, run: str, metric: str) -> list[CurvePoint]:
         """Return the values of a metric that the run's newest attempt reported, as (step, value), ascending."""
-        handle = self._find(run)
+        handle = self._runs.find(run)
         return read_curve(handle.journal, handle.record, metric)
 
     def trial(self, spec: JobSpec, key: str) -> dict[str, str] | None:
@@ -265,7 +266,7 @@ class Runner:
 
     def spec(self, run: str) -> JobSpec:
         """Return the job of a run's newest submission."""
-        return self._find(run).record.last.spec
+        return self._runs.find(run).record.last.spec
 
     def logs(
         self,
@@ -283,13 +284,13 @@ class Runner:
         until the submission's job ends. While a followed run waits for nodes, `on_wait` gets the reason, and again when it changes.
         Raises UsageError for an unknown node or attempt.
         """
-        handle = self._find(run)
+        handle = self._runs.find(run)
         nodes = handle.record.last.spec.nodes
         if node is not None and not 0 <= node < nodes:
             raise UsageError(f"--node: run {run} has no such node, got {node}, allowed: 0..{nodes - 1}")
         if follow and attempt is None:
-            wait_for_nodes(lambda: self._find(run), on_wait, self._sleep)
-            handle = self._find(run)
+            wait_for_nodes(lambda: self._runs.find(run), on_wait, self._sleep)
+            handle = self._runs.find(run)
         if attempt is not None:
             yield from attempt_lines(handle, attempt, node=node, since=since, follow=follow)
         elif (job_id := handle.job_id) is not None:
@@ -301,21 +302,14 @@ class Runner:
         A record that cannot be read is left out and reported to `on_damaged`. If a service cannot be queried, its runs are UNKNOWN and
         reported too, and the other runs are still listed.
         """
-        found: list[RunStatus] = []
-        for bucket in self._buckets():
-            journal = Journal(bucket)
-            found += list_statuses(journal, functools.partial(self._own_handle, journal), on_damaged, where)
-        return where.newest(found)
-
-    def _own_handle(self, journal: Journal, record: RunRecord, tag: str) -> RunHandle | None:
-        return self._handle(journal, record, tag) if record.pool in self._targets else None
+        return self._runs.statuses(on_damaged, where)
 
     def fetch(self, run: str, into: Path, on_left_out: Callable[[str], None] = lambda _: None) -> list[str]:
         """Download a run's output and checkpoints. Returns the paths written, relative to `into`.
 
         Links are not copied, nor objects with names that no file can have. `on_left_out` gets a line for each.
         """
-        journal = self._find(run).journal
+        journal = self._runs.find(run).journal
 
         def copied(part: str) -> list[str]:
             return journal.fetch(run, part, into / part, lambda line: on_left_out(f"{part}/{line}"))
@@ -325,31 +319,3 @@ class Runner:
     def capacity(self) -> dict[str, Capacity]:
         """Return each pool's numbers of nodes, free nodes and waiting jobs."""
         return {pool: self._backend_for(target).capacity() for pool, target in self._targets.items()}
-
-    def _handle(self, journal: Journal, record: RunRecord, tag: str) -> RunHandle:
-        target = self._targets.get(record.pool)
-        if target is None:
-            raise NotFoundError(f"run {record.run_id} belongs to pool '{record.pool}', which is no longer in {self._source}")
-        seen_at = self._first_seen(record.run_id, tag)
-        return RunHandle(journal, self._backend_for(target), target, record, tag, self._clock, self._elapsed, seen_at)
-
-    def _first_seen(self, run_id: str, tag: str) -> float:
-        """Return the time at which this process first read this version (`tag`) of the record, on the clock `elapsed`."""
-        known_tag, moment = self._seen.get(run_id, ("", 0.0))
-        if known_tag != tag:
-            moment = self._elapsed()
-            self._seen[run_id] = tag, moment
-        return moment
-
-    def _find(self, run: str) -> RunHandle:
-        missing = NotFoundError(f"no run '{run}': no pool in {self._source} takes jobs")
-        for bucket in self._buckets():
-            journal = Journal(bucket)
-            try:
-                return self._handle(journal, *journal.get(run))
-            except NotFoundError as error:
-                missing = error
-        raise missing
-
-    def _buckets(self) -> list[str]:
-        return sorted({target.run_bucket for target in self._targets.values()})

@@ -178,9 +178,9 @@ def test_a_waiting_job_is_cancelled_before_it_starts(yard: Yard) -> None:
     yard.wait_for_state(first, State.RUNNING)
     waiting = yard.start(name="waiting", nodes=2)
     assert yard.wait_for_state(waiting, State.PENDING).started_at is None
-    started = yard.runner._find(first)
+    started = yard.runner._runs.find(first)
     with pytest.raises(ConflictError, match="belongs to another run"):  # a record that names another run's job
-        started.backend.cancel(started.job_id or "", yard.runner._find(waiting)._run())
+        started.backend.cancel(started.job_id or "", yard.runner._runs.find(waiting)._run())
     yard.runner.cancel(waiting)
     assert yard.runner.wait(waiting).state is State.CANCELLED
     yard.runner.cancel(first)

@@ -220,7 +220,7 @@ def test_the_oldest_of_several_jobs_with_one_name_is_found(fake: FakeBatch, tmp_
 
 def _runs_of(fake: FakeBatch, tmp_path: Path, run_id: str) -> Any:
     runner = pool(tmp_path)
-    return runner._find(run_id)._run()
+    return runner._runs.find(run_id)._run()
 
 
 def test_batch_uses_the_retries_and_a_later_submit_adds_one_attempt(fake: FakeBatch, tmp_path: Path) -> None:

@@ -257,7 +257,7 @@ def test_the_cost_limit_covers_all_attempts_together(yard: Yard) -> None:
     ]
     yard.service.answers = deque([*stopped, DONE])
     yard.runner.wait(run)
-    record, _ = yard.runner._find(run).journal.get(run)
+    record, _ = yard.runner._runs.find(run).journal.get(run)
     assert [(s.limit_s, s.limit_reason) for s in record.submissions] == [(100, "cost"), (60, "cost"), (20, "cost")]
 
 
@@ -372,7 +372,7 @@ def test_an_id_that_the_service_never_gives_is_not_used(yard: Yard) -> None:
     """Of two runs one has a damaged record: it is reported, and the other one is listed as before."""
     good = yard.submit(name="good")
     bad = yard.submit(name="bad")
-    journal = yard.runner._find(bad).journal
+    journal = yard.runner._runs.find(bad).journal
     record, tag = journal.get(bad)
     journal.replace(record.with_last(service_id=f"../../virtualMachines/a/powerOff?{record.last.service_id}"), tag)
     reports: list[str] = []

@@ -66,8 +66,7 @@ def report_of(
     outcome, detail = _ended(row, ticket, cut, exit_code, node_exit_codes, claimed)
     if outcome is None:
         return base.model_copy(update={"detail": f"Slurm reports {row.state}, a state that this version of gpuyard does not know"})
-    end = {"state": outcome.state, "reason": outcome.reason, "exit_code": outcome.exit_code, "ended_at": row.ended_at, "detail": detail}
-    return base.model_copy(update=end)
+    return _with_end(base, outcome, row.ended_at, detail)
 
 
 def forgotten(ticket: Ticket, report: Report, now: float, node_exit_codes: NodeExitCodes) -> Report:
@@ -81,7 +80,11 @@ def forgotten(ticket: Ticket, report: Report, now: float, node_exit_codes: NodeE
     else:
         outcome = Outcome(State.FAILED, Reason.INFRA, None)
     detail = None if outcome.state is State.SUCCEEDED else "Slurm no longer lists the job"
-    end = {"state": outcome.state, "reason": outcome.reason, "exit_code": outcome.exit_code, "ended_at": now, "detail": detail}
+    return _with_end(report, outcome, now, detail)
+
+
+def _with_end(report: Report, outcome: Outcome, ended_at: float | None, detail: str | None) -> Report:
+    end = {"state": outcome.state, "reason": outcome.reason, "exit_code": outcome.exit_code, "ended_at": ended_at, "detail": detail}
     return report.model_copy(update=end)
 
 

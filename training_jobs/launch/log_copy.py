@@ -26,13 +26,13 @@ class LogCopy:
         self._started_ms, self._number = int(time.time() * 1000), 0
         self._lines: list[bytes] = []
         self._size, self._failing = 0, False
-        self._changed, self._closing = threading.Lock(), threading.Event()
+        self._lock, self._closing = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="log-copy", daemon=True)
         self._thread.start()
 
     def add(self, lines: bytes) -> None:
         """Add complete lines. Each line begins with its time."""
-        with self._changed:
+        with self._lock:
             self._lines.append(lines)
             self._size += len(lines)
             while self._size > _MOST_WAITING:
@@ -56,7 +56,7 @@ class LogCopy:
                 if not self._failing:  # once per outage
                     print(f"gpuyard: cannot copy the log to {self._folder}, trying again: {error}", file=sys.__stderr__)
                 self._failing = True
-                with self._changed:
+                with self._lock:
                     self._lines.insert(0, part)
                     self._size += len(part)
                 return
@@ -64,7 +64,7 @@ class LogCopy:
 
     def _next_part(self) -> bytes | None:
         """Remove the oldest lines, about _PART_BYTES of them, and return them. None if no line waits."""
-        with self._changed:
+        with self._lock:
             size, count = 0, 0
             for entry in self._lines:
                 if count and size + len(entry) > _PART_BYTES:

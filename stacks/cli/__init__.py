@@ -5,7 +5,6 @@ Each command does its imports when it runs, so that `gpuyard --help` is quick an
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from typing import Annotated
 
@@ -74,6 +73,4 @@ def main() -> None:
 
                 sys.exit(report(error, as_json="--json" in sys.argv))
     except OutputError as error:
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            print(f"error: {error}", file=sys.stderr)
         sys.exit(int(error.exit_code))

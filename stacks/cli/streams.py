@@ -73,6 +73,14 @@ class _Guarded:
                 return True
         return False
 
+    def flush_or_discard(self) -> None:
+        """Flush the stream. If this fails, discard what it holds."""
+        try:
+            if self._stream is not None:
+                self._stream.flush()
+        except (OSError, ValueError):
+            self.discard()
+
     def discard(self) -> None:
         """Redirect the stream to /dev/null, because the interpreter flushes it at exit and would fail again."""
         with contextlib.suppress(OSError, ValueError):
@@ -120,24 +128,26 @@ def _fill_closed_descriptors() -> None:
 
 @contextlib.contextmanager
 def guarded_streams() -> Iterator[None]:
-    """Guard stdout and stderr inside the context, and flush stdout at its end.
+    """Guard stdout and stderr inside the context, and flush both at its end.
 
-    Raises OutputError if stdout cannot be written. Without the flush, the interpreter would find this error only when it exits.
+    Prints the error and raises OutputError if stdout cannot be written. Without the flush, the interpreter would find this error only
+    when it exits, and would exit with 120.
     """
     _fill_closed_descriptors()
     before = sys.stdout, sys.stderr
-    stdout = _Guarded(before[0], required=True)
-    sys.stdout = cast(TextIO, stdout)
-    sys.stderr = cast(TextIO, _Guarded(before[1], required=False))
+    stdout, stderr = _Guarded(before[0], required=True), _Guarded(before[1], required=False)
+    sys.stdout, sys.stderr = cast(TextIO, stdout), cast(TextIO, stderr)
     try:
         try:
             yield
         finally:
             stdout.flush()
-    except OutputError:
+    except OutputError as error:
         stdout.discard()
+        stderr.write(f"error: {error}\n")
         raise
     finally:
+        stderr.flush_or_discard()
         sys.stdout, sys.stderr = before
 
 

@@ -34,6 +34,7 @@ def shell(folder: Path, command: str, **environment: str) -> subprocess.Complete
     """Run a shell line in which `gpuyard` is the command line of this checkout."""
     function = f"gpuyard() {{ {sys.executable} -c 'from gpuyard.stacks.cli import main; main()' \"$@\"; }}"
     env = {**os.environ, "PYTHONPATH": str(ROOT), "GPUYARD_TARGETS": str(folder / "targets.json"), **environment}
+    env.pop("PYTHONUNBUFFERED", None)  # with it, the interpreter has nothing left to write when it exits
     argv = ["bash", "-c", f"{function}\nset -o pipefail\n{command}"]
     return subprocess.run(argv, cwd=folder, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False)
 
@@ -57,6 +58,7 @@ def test_a_full_disk_is_not_a_document(folder: Path) -> None:
     Runner({"local": parse_target(target_document(folder))}).submit(job(launcher="none", command=_NAP), None)
     unknown = shell(folder, "gpuyard status nope >&-")  # nothing was to be printed, so nothing is incomplete
     assert unknown.returncode == 7, unknown.stderr
+    assert shell(folder, "gpuyard list --json > /dev/full 2>&1").returncode == 8
     for line in ("gpuyard list --json > /dev/full", "gpuyard list --json >&-"):
         done = shell(folder, line)
         assert done.returncode == 8, (line, done.stderr)
@@ -70,6 +72,12 @@ def test_a_closed_stderr_costs_no_document(folder: Path) -> None:
         done = shell(folder, f"gpuyard submit job.yaml --request-key k{number} --wait --json {close}")
         assert done.returncode == 0
         assert json.loads(done.stdout)["status"]["state"] == "SUCCEEDED"
+
+
+@pytest.mark.parametrize("close", ["2>&-", "2> /dev/full", "> /dev/full 2>&1", "> /dev/full 2>&-"])
+def test_a_message_that_cannot_be_written_does_not_change_the_exit_code(folder: Path, close: str) -> None:
+    unknown = shell(folder, f"gpuyard status nope {close}")
+    assert unknown.returncode == 7
 
 
 @pytest.mark.parametrize("closed", ["2>&-", "<&- 2>&-"])

@@ -78,7 +78,7 @@ def _replace(service: NodeService, nodes: list[subprocess.Popen[bytes]]) -> None
 
 
 def measure_torchrun(folder: Path) -> tuple[float, int]:
-    """Measure torchrun alone, elastic over one or two nodes: it goes on with the node that is left."""
+    """Measure torchrun alone, elastic over one or two nodes: it continues with the remaining node."""
     steps, script = folder / "steps", folder / "step.py"
     steps.mkdir()
     script.write_text(SCRIPT)

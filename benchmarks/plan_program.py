@@ -35,7 +35,10 @@ Program = Callable[[], None]
 
 
 def main() -> int:
-    """Print each stack's ratio, a row per number of pools of dev-aws, and the growth exponents. Exit 1 if one exceeds its limit."""
+    """Print each stack's ratio, a row per number of pools of dev-aws, and the growth exponents.
+
+    Exits with 1 if a ratio or an exponent exceeds its limit.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--max", type=int, default=1000, help="largest number of pools: 1, 10, 100, ... up to this (default 1000)")
     parser.add_argument("--stacks", nargs="+", default=_STACKS, help=f"yards to measure (default {' '.join(_STACKS)})")
@@ -79,7 +82,7 @@ def _growth(sizes: list[int]) -> float | None:
 
 
 def _programs(stack: str, pools: int) -> tuple[Program, Program]:
-    """Return our program and the plain one, for a stack or for a stack with `pools` copies of its first pool. Both are warm afterwards."""
+    """Return our program and the plain program of a stack. `pools` above 1: with that many copies of its first pool. Runs both once."""
     settings = load(_config(stack), stack=stack)
     if pools > 1:
         first = next(iter(settings.pools.values()))
@@ -122,7 +125,10 @@ def _freeze() -> None:
 
 
 def _exponent(seconds: list[float], sizes: list[int]) -> float:
-    """Return the slope between the two largest sizes on log scales, without the fixed cost: the smallest size less one pool's share."""
+    """Return the slope between the two largest sizes on log scales.
+
+    The fixed cost is subtracted first: the time of the smallest size, minus the time of one pool.
+    """
     fixed = max(0.0, seconds[0] - (seconds[1] - seconds[0]) / (sizes[1] - sizes[0]))
     return math.log((seconds[-1] - fixed) / (seconds[-2] - fixed)) / math.log(sizes[-1] / sizes[-2])
 

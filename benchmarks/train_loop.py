@@ -27,7 +27,7 @@ STEPS = 40
 
 
 def plain(trainer: Trainer) -> None:
-    """Train with the loop that one would write first: random windows, backward pass, clipping, optimizer step, the loss read."""
+    """Train with the simplest loop: random windows, backward pass, clipping, optimizer step, and the loss read after each step."""
     config, text = trainer.config, trainer.state.data.train
     data = torch.from_numpy(text[0].copy()) if text else torch.zeros(0)
     model = trainer.task.model()

@@ -61,7 +61,7 @@ class Source(NamedTuple):
 
 
 def figures() -> Iterator[Figure]:
-    """Yield the figures of every machine that its sources state in a form that a script can read."""
+    """Yield each machine's figures that its sources state in a form that a script can read."""
     for cloud in catalogue.clouds():
         for row in catalogue.table(cloud).machines.values():
             for region, rates in sorted(row.prices.items()):
@@ -135,7 +135,7 @@ SOURCES: Mapping[tuple[str, str], Source] = MappingProxyType(
         ("gcp", "list"): Source(_GCP, "pkg/providers/pricing/initial-prices.json", _gcp_prices),
     }
 )
-"""(cloud, key in its sources) -> file."""
+"""(cloud, key in its sources) -> the file with the figures."""
 
 
 def main(folder: Path) -> int:

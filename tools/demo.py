@@ -35,7 +35,7 @@ class DemoError(Exception):
 
 
 def main() -> int:
-    """Run the five steps."""
+    """Run the five steps of the demo. Returns the exit code."""
     print("gpuyard demo: no account, no credentials. Writes only ./.venv, ./.yard and the user's cache", flush=True)
     progress = Progress(sys.stdout, "      ")
     begun = time.monotonic()
@@ -52,7 +52,7 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         progress.end()
-        print("interrupted; the run continues. `make demo` continues, `make down` stops and removes everything", file=sys.stderr)
+        print("interrupted; the run continues: `make demo` follows it, `make down` stops and removes everything", file=sys.stderr)
         return 130
     return 0
 

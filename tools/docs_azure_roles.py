@@ -54,7 +54,7 @@ Roles that the yard defines, in the resource group where it assigns them:
 
 
 def text() -> str:
-    """Return the page."""
+    """Return the text of docs/azure-permissions.md."""
     built_in = [f"| {role.name} | `{role.guid}` | {role.why} |\n" for role in ROLES]
     own = [f"| {role.name} | {', '.join(f'`{action}`' for action in role.actions)} | {role.why} |\n" for role in CUSTOM_ROLES]
     return "".join([_HEAD, *built_in, _CUSTOM, *own])

@@ -77,7 +77,7 @@ ARGUMENTS: Mapping[str | tuple[str, ...], str] = {
     "registry": "`premium` makes a registry for images, paid by the day; default none",
     "registry_id": "id of an existing registry that pools may pull from; default none",
 }
-"""By name, or more precisely by (cloud, name), (component, name) or (cloud, component, name)."""
+"""Argument's name -> text. A text for some components has the key (cloud, component, name), (cloud, name) or (component, name)."""
 
 OUTPUTS: Mapping[str | tuple[str, ...], str] = {
     "arn": "its ARN",

@@ -66,7 +66,7 @@ The same on every cloud. Keys without a default are required.
 
 @cache
 def page() -> str:
-    """Return the page."""
+    """Return the text of docs/components.md."""
     clouds = ", ".join(f"[{title}](#{_anchor(title)})" for title in _TITLES.values())
     parts = [_HEAD.format(clouds=clouds), *(line for spec in _SPECS for line in (*_spec(spec), ""))]
     for cloud, title in _TITLES.items():

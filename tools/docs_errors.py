@@ -27,7 +27,7 @@ services and capacity are in [{cloud}-machines.md]({cloud}-machines.md).
 
 
 def text(cloud: str) -> str:
-    """Return the page."""
+    """Return the text of docs/<cloud>-errors.md."""
     return _HEAD.format(title=CLOUDS[cloud].title, cloud=cloud) + "".join(_rows(cloud))
 
 

@@ -34,7 +34,7 @@ _ENDED = (State.SUCCEEDED, State.STOPPED, State.CANCELLED, State.UNKNOWN)
 
 
 def page() -> str:
-    """Return the page."""
+    """Return the text of docs/exit-codes.md."""
     codes = [f"| {int(code)} | {meaning} |" for code, meaning in MEANING.items()]
     outcomes = [f"| {state} | any | `{int(exit_for(state, None))}` |" for state in _ENDED]
     other_state = {Reason.PREEMPTED, Reason.PRUNED}  # a preempted run is STOPPED, a pruned trial CANCELLED

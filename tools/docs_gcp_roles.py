@@ -57,7 +57,7 @@ Notes:
 
 
 def text() -> str:
-    """Return the page."""
+    """Return the text of docs/gcp-permissions.md."""
     return _HEAD + "".join(
         f"| {key} | {f'`{role.role}`' if role.role else '<br>'.join(f'`{word}`' for word in role.permissions)} | {role.why} |\n"
         for key, role in PROJECT_ROLES.items()

@@ -14,7 +14,7 @@ class Mistakes(NamedTuple):
     region: str
     stack: Mapping[str, Any]
     pool: Mapping[str, Any]
-    """Its pool l4."""
+    """The settings of the stack's pool l4."""
     mistakes: tuple[dict[str, Any], ...]
     """One mistake each; a mapping under `pool` is merged into the pool l4."""
 

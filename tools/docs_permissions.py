@@ -55,7 +55,7 @@ class _Role(NamedTuple):
 
 
 def text() -> str:
-    """Return the page."""
+    """Return the text of docs/aws-permissions.md."""
     return "\n".join([_HEAD, *_trust(), *(line for role in _roles() for line in _section(role)), *_wildcards()])
 
 

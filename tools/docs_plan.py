@@ -152,7 +152,7 @@ def output() -> str:
 
 
 def page() -> str:
-    """Return the page."""
+    """Return the text of docs/plan.md."""
     rules = "\n".join(f"| {name} | {what} |" for name, (what, _) in RULES.items())
     return _PAGE.format(stack=STACK, output=output(), rules=rules)
 

@@ -40,7 +40,7 @@ def down(root: Path, progress: Progress) -> None:
             destroy(root, env)
     if (root / ".yard").exists():
         shutil.rmtree(root / ".yard")
-        print("removed ./.yard; left are ./.venv and the user's cache")
+        print("removed ./.yard; ./.venv and the user's cache remain")
     else:
         print("nothing to remove: there is no ./.yard")
 

@@ -32,7 +32,7 @@ def due(status: Mapping[str, Any]) -> bool:
 
 
 def kill(run: str, rank: int, status: Mapping[str, Any]) -> Kill | None:
-    """Kill this rank of the run with -9. Return None if it has no process now."""
+    """Kill the process of this rank with -9. Return None if the rank has no process now."""
     pid = worker(run, rank)
     if pid is None:
         return None

@@ -2,7 +2,7 @@
 
     pip install transformers && python -m tools.huggingface_golden
 
-transformers is no dependency of the tests: importing it takes longer than they do. Written with transformers 5.24 and torch 2.15.
+The tests do not depend on transformers, because its import takes longer than the tests. Written with transformers 5.24 and torch 2.15.
 """
 
 from __future__ import annotations

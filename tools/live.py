@@ -37,7 +37,7 @@ JOBS: Mapping[str, Mapping[str, Any]] = {
     "two-nodes": {"nodes": 2, "preflight": "required", "command": ["python3", "-c", "print('hello from a node')"]},
     "preemption": {"nodes": 1, "preflight": "skip", "retries": {"preempted": 1}, "command": ["python3", "-c", _PREEMPT]},
 }
-"""Keys of the jobs that run on each pool. `two-nodes` needs max_nodes of 2."""
+"""Job name -> keys of its job file. Each job runs on each pool; `two-nodes` needs a pool with max_nodes of 2 or more."""
 _ATTEMPTS = {"preemption": 2}
 _KEPT = (":job-definition/",)
 """Parts of ARNs that a destroy leaves on purpose: they cost nothing (docs/aws.md, Expiry and destroy)."""
@@ -49,7 +49,7 @@ class LiveError(Exception):
 
 
 class Tools(NamedTuple):
-    """What the steps use, so that tests can replace it."""
+    """The functions and clients that the steps use. Tests replace them."""
 
     run: Run
     """Run a command in the checkout and return its exit code and stdout; stderr goes to the terminal."""
@@ -98,7 +98,7 @@ def _left(stack: str, plan: Mapping[str, Any], tools: Tools) -> list[str]:
 
 
 def leftovers(stack: str, aws: AwsClients) -> list[str]:
-    """Return the ARNs with the stack's tag that cost money, without machines that ended and keys that are scheduled for deletion."""
+    """Return the ARNs with the stack's tag that cost money. Terminated machines and keys scheduled for deletion do not count."""
     return [arn for arn in _tagged(stack, aws) if not any(part in arn for part in _KEPT) and not _is_ending(arn, aws)]
 
 
@@ -113,7 +113,7 @@ def _tagged(stack: str, aws: AwsClients) -> Iterator[str]:
 
 
 def _is_ending(arn: str, aws: AwsClients) -> bool:
-    """Tell whether a resource is still listed, although AWS deletes it."""
+    """Return whether AWS is deleting a resource that it still lists."""
     name = arn.rpartition("/")[2]
     if ":kms:" in arn:
         return bool(aws.call("kms", "describe_key", {"KeyId": arn})["KeyMetadata"]["KeyState"] == "PendingDeletion")

@@ -1,4 +1,4 @@
-"""What `make live` looks for after the destroy of a stack on Azure: resources and groups with the stack's tag that cost money."""
+"""Finds leftovers of a stack on Azure for `make live`: resources and groups with the stack's tag that cost money after the destroy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `make live` looks for after the destroy of a stack on Google Cloud: resources with the stack's label that cost money."""
+"""Finds leftovers of a stack on Google Cloud for `make live`: resources with the stack's label that cost money after the destroy."""
 
 from __future__ import annotations
 

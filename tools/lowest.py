@@ -15,7 +15,7 @@ __all__ = ["EXTRAS", "ROOT", "TESTS", "TEST_TOOLS", "main"]
 ROOT = Path(__file__).resolve().parents[1]
 EXTRAS = ("aws", "gcp", "azure", "sweep", "train")
 TEST_TOOLS = ("hypothesis", "moto[s3,server]", "pytest", "pytest-socket", "pytest-timeout", "pytest-xdist")
-"""What the tests need. These may be of any version: the fakes must answer as the services do today."""
+"""Packages that only the tests need. They may have any version, because the fakes must answer as the services do today."""
 TESTS = (
     "tests/contract/test_stores.py",
     "tests/unit/training_jobs/store",

@@ -33,7 +33,10 @@ def check(spec: JobSpec, target: JobTarget, now: float) -> None:
 
 
 def check_key(key: str) -> None:
-    """Check a request key. Raises UsageError for a key that every submit would share, or that is hard to repeat exactly."""
+    """Check a request key.
+
+    Raises UsageError if the key is empty or too long, or has an unexpanded variable, outer blanks or invisible characters.
+    """
     got, allowed = repr(key[:_LONGEST_KEY]), "a new text for each logical job, such as its date"
     if not key.strip():
         problem = Problem("--request-key", "an empty key", got, allowed)
@@ -116,7 +119,7 @@ def _share_problems(spec: JobSpec, target: JobTarget) -> list[Problem]:
     team = spec.labels.get("team")
     if teams and team not in teams:
         hint = did_you_mean(team, teams) if team else "add your team: labels: {team: NAME}"
-        return [Problem("labels.team", "the teams of the stack share this pool", team or "none", ", ".join(teams), hint)]
+        return [Problem("labels.team", "not a team that shares this pool", team or "none", ", ".join(teams), hint)]
     return []
 
 

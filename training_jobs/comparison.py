@@ -39,7 +39,7 @@ def usual_metric(statuses: Sequence[RunStatus]) -> str:
 
 
 def best(statuses: Sequence[RunStatus], metric: str, goal: Goal) -> RunStatus | None:
-    """Return the run that succeeded with the lowest (min) or highest (max) finite metric, the first of equal ones; None if none has it."""
+    """Return the succeeded run with the lowest (min) or highest (max) finite metric; of equal runs, the first. None without such a run."""
     ended = [(metric_of(status, metric), status) for status in statuses if status.state is State.SUCCEEDED]
     found = [(value, status) for value, status in ended if value is not None and math.isfinite(value)]
     if not found:

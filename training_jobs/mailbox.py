@@ -38,7 +38,7 @@ class _Document(BaseModel):
 
 
 class Ticket(_Document):
-    """A request to run one submission. It has all that the head needs, because jobs can write the run's folder."""
+    """A request to run one submission. The head reads everything from it, because jobs could change the objects in the run's folder."""
 
     schema_: Literal["gpuyard.ticket/1"] = Field("gpuyard.ticket/1", alias="schema")
     run_id: str
@@ -86,7 +86,7 @@ class Mailbox:
         self._store, self._root = store, queue_path(pool)
 
     def put(self, name: str, ticket: Ticket) -> None:
-        """Submit a job. A ticket of this name that is there already stays."""
+        """Submit a job. If there is already a ticket of this name, it stays unchanged."""
         with contextlib.suppress(ExistsError):
             self._store.create(f"{self._root}/in/{name}.json", _bytes(ticket))
 
@@ -114,7 +114,10 @@ class Mailbox:
         return self._read(f"out/{name}.json", Report)
 
     def write_report(self, name: str, report: Report, tag: str | None) -> str:
-        """Write a report and return its tag. `tag`: of the report to replace; None = the first one. Raises ChangedError."""
+        """Write a report and return its new tag. `tag`: tag of the report to replace; None = the job has no report yet.
+
+        Raises ChangedError.
+        """
         return self._write(f"out/{name}.json", report, tag)
 
     def close(self, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Name gpuyard's key for a key of another tool, and the list for a command written as text: docs/migrate.md has the whole tables."""
+"""Suggest fixes for a job file of another tool: gpuyard's key for its key, and a list for a command in one text (docs/migrate.md)."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ KEYS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "spot_policy": ("dstack", "the pool decides: capacity: spot in the stack file"),
     }
 )
-"""Top-level key of another tool's job file -> the tool, and gpuyard's way."""
+"""Top-level key of another tool's job file -> the tool's name, and what to write in gpuyard instead."""
 _SHELL = re.compile(r"[;&|<>$`\n*?]")
 _PLAIN = re.compile(r"[A-Za-z0-9_./=-]+")
 
 
 def with_own_keys(problems: Iterable[Problem]) -> list[Problem]:
-    """Replace the fix of each unknown key that another tool has. Other problems stay as they are."""
+    """Set a better fix for each unknown key that is a key of another tool. Other problems stay unchanged."""
     return [_with_own_key(problem) for problem in problems]
 
 
@@ -49,11 +49,11 @@ def _with_own_key(problem: Problem) -> Problem:
     if problem.what != "unknown key" or problem.key not in KEYS:
         return problem
     tool, way = KEYS[problem.key]
-    return replace(problem, what=f"a key of {tool}, not of gpuyard", allowed=None, fix=f"here: {way} ({_PAGE})")
+    return replace(problem, what=f"a key of {tool}, not of gpuyard", allowed=None, fix=f"in gpuyard: {way} ({_PAGE})")
 
 
 def text_for_list(field: str, text: str) -> Problem:
-    """Return the problem of `command` or `setup` given as text. Its fix is the list to write instead."""
+    """Return the problem of a `command` or `setup` that is one text. Its fix is the list to write instead."""
     if arguments_hold_secret([text]):
         return Problem("", "text, not a list of arguments", "(secret)", fix="write a list, and pass the secret with secrets:")
     words = _words(text)

@@ -76,7 +76,7 @@ def is_value(argument: str) -> bool:
 
 
 def _assign(job: PlainDict, path: str, value: str, option: str) -> list[Problem]:
-    """Set one value in place. Return the problem if the path leads nowhere."""
+    """Set one value in place. Return a problem if the job file has no such place."""
     steps = _steps(path)
     if steps is None:
         return [Problem(f"{option} {path}", "not a path", path, _FORM)]
@@ -86,7 +86,7 @@ def _assign(job: PlainDict, path: str, value: str, option: str) -> list[Problem]
         where = path if last else "".join(f"[{each}]" if isinstance(each, int) else f".{each}" for each in steps[: done + 1]).lstrip(".")
         if isinstance(step, int):
             if not isinstance(place, list) or step >= len(place):
-                has = f"0 to {len(place) - 1}" if isinstance(place, list) and place else "no list is there"
+                has = f"0 to {len(place) - 1}" if isinstance(place, list) and place else "none, because there is no list"
                 fix = "write arguments after -- to append them to command"
                 return [Problem(f"{option} {path}", "no such element in the job file", where, has, fix)]
             if last:
@@ -94,7 +94,7 @@ def _assign(job: PlainDict, path: str, value: str, option: str) -> list[Problem]
             place = place[step]
         else:
             if not isinstance(place, dict):
-                return [Problem(f"{option} {path}", "no mapping is there in the job file", where, fix=f"write {_FORM}")]
+                return [Problem(f"{option} {path}", "the job file has no mapping there", where, fix=f"write {_FORM}")]
             if last:
                 place[step] = value
             elif place.get(step) is None:
@@ -104,7 +104,7 @@ def _assign(job: PlainDict, path: str, value: str, option: str) -> list[Problem]
 
 
 def _steps(path: str) -> list[str | int] | None:
-    """Return the keys and indexes of a path; None if it is no path."""
+    """Return the keys and indexes of a path, such as `env.LR` or `command[0]`. None if the text is no path."""
     found, position = list[str | int](), 0
     while position < len(path):
         match = _STEP.match(path, position)

@@ -42,7 +42,7 @@ _RUN_ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?-[0-9a-f]{12}")
 _ATTEMPT = re.compile(r"(0|[1-9][0-9]{0,8})\.json")
 _MOST_ATTEMPTS = 200
 MOST_CLAIMS = 10_000
-"""Objects in `attempts/` of a run. More than that were planted."""
+"""Largest number of objects in a run's folder `attempts/`. If there are more, a job has planted them."""
 
 
 def is_run_id(text: str) -> bool:
@@ -117,7 +117,7 @@ def attempt_numbers(names: Iterable[str]) -> list[int]:
 
 
 def claimed_attempts(numbers: Collection[int], first: int) -> list[int]:
-    """Return the newest 200 attempts of a submission, ascending. `first`: its first attempt number.
+    """Return the attempt numbers of a submission, ascending, at most the newest 200. `first`: the submission's first attempt number.
 
     Nodes claim the lowest free number. So a number after a gap was planted by a job, and is ignored.
     """

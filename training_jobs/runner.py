@@ -40,9 +40,9 @@ __all__ = ["Runner", "SubmitPlan", "Submitted"]
 
 _ALL_RUNS = RunFilter()
 _REPORT_WAIT_S = 2.0
-"""A submit or cancel reports that it waits after these seconds."""
+"""A submit or cancel that waits for another process reports the wait after this many seconds."""
 _GIVE_UP_S = 180.0
-"""A submit or cancel gives up after these seconds if other processes keep changing the run's record."""
+"""A submit or cancel gives up after this many seconds if other processes keep changing the run's record."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class Runner:
         raise AssertionError("the last turn raises")
 
     def _turns(self, run: str, on_wait: Callable[[str], None]) -> Iterator[None]:
-        """Yield until the caller stops, once for each try to change a record. Raises LostSightError after _GIVE_UP_S seconds."""
+        """Yield once for each try to change a record, until the caller stops. Raises LostSightError after _GIVE_UP_S seconds."""
         begun, reported = self._elapsed(), False
         while self._elapsed() - begun < _GIVE_UP_S:
             yield
@@ -247,7 +247,7 @@ class Runner:
         raise AssertionError("the last turn raises")
 
     def prune(self, run: str) -> None:
-        """Cancel a running trial of a sweep that is worse than the others. The run ends as CANCELLED with the reason `pruned`."""
+        """Cancel a sweep's running trial, because it is worse than the other trials. The run ends as CANCELLED with the reason `pruned`."""
         for _ in self._turns(run, lambda _: None):
             with contextlib.suppress(ChangedError):  # another process changed the record
                 self._runs.find(run).prune()

@@ -29,9 +29,9 @@ Curve = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True)
 class TrialResult:
-    """The outcome of a trial. `value`: the metric of a trial that succeeded. `curve`: the metric by step, ascending.
+    """The outcome of a trial. `value`: its metric, if it succeeded. `curve`: its metric by step, ascending.
 
-    `worst`: it was pruned, or ended without the metric. `failed`: it ended for a reason outside the job.
+    Outcome `worst`: the trial was pruned, or ended without the metric. Outcome `failed`: the trial ended for a reason outside the job.
     """
 
     trial: Trial
@@ -41,7 +41,7 @@ class TrialResult:
 
 
 def require_optuna(sampler: str | None) -> None:
-    """Raise UsageError if the packages that a sampler needs are missing. `sampler` None: those of the pruner. Silence Optuna's log."""
+    """Raise UsageError if a package of a sampler is missing (`sampler` None: a package of the pruner). Also silences Optuna's log."""
     try:
         import optuna
 
@@ -51,7 +51,7 @@ def require_optuna(sampler: str | None) -> None:
     except ImportError as error:
         packages = "scipy torch" if sampler == "gp" and error.name != "optuna" else "'gpuyard[sweep]'"
         option = "--prune-after" if sampler is None else f"--sampler {sampler}"
-        problem = Problem(option, "a package is missing", str(error).partition("\n")[0], fix=f"pip install {packages}")
+        problem = Problem(option, "a package is not installed", str(error).partition("\n")[0], fix=f"pip install {packages}")
         raise UsageError("the sweep cannot start", [problem]) from None
 
 
@@ -119,7 +119,7 @@ def _space(parameter: Parameter) -> BaseDistribution:
 
 
 def _fits(trial: Trial, parameters: Sequence[Parameter]) -> bool:
-    """Return whether the trial's values are possible now; those of an earlier call of the sweep may lie outside a changed range."""
+    """Return whether the trial's values are in the current ranges. An earlier call of the sweep may have had other ranges."""
     return all(_is_possible(each, trial.values[each.name]) for each in parameters)
 
 
@@ -128,7 +128,7 @@ def _is_possible(parameter: Parameter, text: str) -> bool:
 
 
 def _frozen(result: TrialResult, parameters: Sequence[Parameter], spaces: Mapping[str, BaseDistribution]) -> optuna.trial.FrozenTrial:
-    """Return a result as a trial of Optuna. A trial that is `worst` counts as pruned, which Optuna ranks below the others."""
+    """Convert a result to a trial of Optuna. A trial that is `worst` counts as pruned: Optuna ranks it below all others."""
     from optuna.trial import TrialState, create_trial
 
     values = result.trial.values

@@ -21,7 +21,7 @@ __all__ = ["Pruner", "Results", "SearchedTrials"]
 
 
 class Results:
-    """The results of a sweep's trials so far. Several threads use it. `metric` None: val_loss if a trial reports it, else loss."""
+    """The results of a sweep's trials so far. Several threads use this object. `metric` None: val_loss if a trial reports it, else loss."""
 
     def __init__(self, metric: str | None, goal: Goal) -> None:
         self.goal = goal
@@ -33,7 +33,7 @@ class Results:
 
     @property
     def metric(self) -> str:
-        """The compared metric."""
+        """The name of the metric that compares the trials."""
         with self._lock:
             return self._metric or usual_metric(list(self._statuses.values()))
 
@@ -48,12 +48,12 @@ class Results:
             self._trials[trial.number], self._statuses[trial.number] = trial, status
 
     def set_curve(self, trial: Trial, curve: Curve) -> None:
-        """Set the values of the metric that a trial has reported by step."""
+        """Set a trial's reported values of the metric, by step."""
         with self._lock:
             self._curves[trial.number] = curve
 
     def all(self) -> list[TrialResult]:
-        """Return the results by number of the trial."""
+        """Return the results of all trials, ordered by trial number."""
         with self._lock:
             return [self._result(number, trial) for number, trial in sorted(self._trials.items())]
 
@@ -70,7 +70,7 @@ class Results:
 
 @dataclass(frozen=True)
 class SearchedTrials:
-    """Trials of a sampler that learns. The request key of a trial contains its number. The journal has its values.
+    """Trials whose values a learning sampler chooses. A trial's request key contains its number. The journal stores its values.
 
     `runner` None: there are no earlier trials.
     """
@@ -86,7 +86,7 @@ class SearchedTrials:
     _choice: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def job(self, number: int) -> TrialJob:
-        """Return the job of trial `number`: with its recorded values, else with values that the sampler chooses now.
+        """Return the job of trial `number`. It has the values in the journal. Without them, the sampler chooses the values now.
 
         Raises UsageError if the recorded trial has other parameters.
         """
@@ -110,7 +110,10 @@ class SearchedTrials:
 
 
 class Pruner:
-    """Cancels running trials that are worse than the median of the others at the same step. `after`: first step at which it may."""
+    """Cancels running trials that are worse than the median of the others at the same step.
+
+    `after`: no trial is cancelled before this step.
+    """
 
     def __init__(self, runner: Runner, results: Results, after: int) -> None:
         self._runner, self._results, self._after = runner, results, after
@@ -118,7 +121,10 @@ class Pruner:
         self._judged: dict[int, tuple[Curve, int]] = {}
 
     def update(self, trial: Trial, status: RunStatus) -> None:
-        """Read the trial's curve if the trial has reported a new step or has ended. Cancel the trial's run if it is behind."""
+        """Read the trial's curve if the trial has reported a new step or has ended.
+
+        Cancel the trial's run if the trial is worse than the others.
+        """
         number, newest = trial.number, (status.state, status.metrics.step)
         if status.metrics.step is not None and self._read.get(number) != newest:
             self._read[number] = newest
@@ -127,7 +133,7 @@ class Pruner:
             self._runner.prune(status.run_id)
 
     def _is_behind(self, number: int) -> bool:
-        """Judge a trial, unless nothing has changed since the last time."""
+        """Return whether a trial is worse than the others. False if nothing has changed since the last call."""
         results = self._results.all()
         own = next(result for result in results if result.trial.number == number)
         succeeded = [result for result in results if result.outcome == "complete"]

@@ -72,7 +72,7 @@ class Checkpoint(_Model):
 
 
 class Retries(_Model):
-    """Number of new attempts that a run may start from its newest checkpoint, for each reason why an attempt ended."""
+    """How many new attempts a run may start from its newest checkpoint, for each reason why an attempt ends."""
 
     preempted: int = Field(3, ge=0, description="new attempts after a preemption")
     infra: int = Field(0, ge=0, description="new attempts after a fault of a machine, the network or the fabric")

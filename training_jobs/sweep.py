@@ -49,10 +49,10 @@ class Parameter:
     high: float = 0.0
     log: bool = False
     whole: bool = False
-    """Whether both ends of the range are whole numbers; then so is every value."""
+    """True if both ends of the range are whole numbers. Then every value is a whole number too."""
 
     def text(self, value: float) -> str:
-        """Return a number of the range as the text in a job: with four digits, where that is precise enough."""
+        """Convert a number of the range to the text in the job. It has four digits, or more in a very narrow range."""
         low, high = self.low, self.high
         if self.whole:
             return str(min(max(round(value), int(low)), int(high)))
@@ -69,7 +69,7 @@ class Trial:
 
     @property
     def digest(self) -> str:
-        """Twelve characters that depend on the values alone, so that a longer sweep contains the runs of a shorter one."""
+        """Twelve characters that depend only on the values. So a sweep of more trials adopts the runs of an earlier, shorter sweep."""
         return hashlib.sha256(json.dumps(self.values, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -116,10 +116,14 @@ def check_sweep(key: str, parameters: Sequence[Parameter], *, trials: int | None
         problems.append(Problem("--param code", "all trials have the same code", fix="pass the difference as an option or a variable"))
     if trials is None:
         fix = "list its values, or add --trials N for random ones"
-        problems += [Problem(f"--param {each.name}", "a range has no grid", fix=fix) for each in parameters if not each.values]
+        problems += [
+            Problem(f"--param {each.name}", "a grid needs single values, not a range", fix=fix) for each in parameters if not each.values
+        ]
         count = math.prod(len(parameter.values) for parameter in parameters)
         if count > _MOST:
-            problems.append(Problem("--param", "too many combinations", str(count), f"at most {_MOST}", "add --trials N for some of them"))
+            problems.append(
+                Problem("--param", "too many combinations", str(count), f"at most {_MOST}", "add --trials N for N random trials")
+            )
     if problems:
         raise UsageError("the sweep has no plan", problems)
 
@@ -138,7 +142,7 @@ def _sampler_problems(parameters: Sequence[Parameter], trials: int | None, sampl
 
 
 def combinations(parameters: Sequence[Parameter]) -> int | None:
-    """Return the number of different trials; None if a range has any number of values."""
+    """Return the number of different trials. None if a range is not limited to whole numbers."""
     if any(not each.values and not each.whole for each in parameters):
         return None
     return math.prod(len(each.values) or int(each.high) - int(each.low) + 1 for each in parameters)

@@ -25,17 +25,17 @@ _OnStatus = Callable[[Trial, RunStatus], None]
 
 
 class StoppedError(Exception):
-    """Ends the thread of a trial after `Stop.set`. The trial's run continues."""
+    """Raised in a trial's thread after `Stop.set`, to end the thread. The trial's run continues."""
 
 
 class Stop:
-    """Ends waiting in all threads. `sleep` is the Runner's."""
+    """Ends the waits of all trials' threads. The Runner must use this object's `sleep`."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
 
     def set(self) -> None:
-        """Let every sleep end with StoppedError."""
+        """Make every `sleep` raise StoppedError, now and later."""
         self._event.set()
 
     def sleep(self, seconds: float) -> None:
@@ -46,7 +46,10 @@ class Stop:
 
 @dataclass(frozen=True)
 class TrialJob:
-    """A trial with its validated job and request key. `chosen`: its values are not in the journal yet, so another process may differ."""
+    """A trial with its validated job and request key. `chosen`: true while its values are not in the journal.
+
+    Until then, another process may choose other values.
+    """
 
     trial: Trial
     spec: JobSpec
@@ -90,7 +93,10 @@ def read_sweep_file(path: str, changes: Sequence[tuple[str, str]]) -> SweepFile:
 
 
 class PlannedTrials:
-    """Trials whose values are known from the start. Each has a request key made of its values. Raises UsageError for a wrong job."""
+    """Trials whose values are known from the start. A trial's request key contains a digest of its values.
+
+    Raises UsageError for an invalid job.
+    """
 
     def __init__(self, file: SweepFile, key: str, trials: Sequence[Trial]) -> None:
         self.jobs = [TrialJob(trial, file.trial_spec(key, trial), f"{key}/{trial.digest}") for trial in trials]

@@ -1,4 +1,4 @@
-"""Data in the buckets of a yard: whether the data of a job is there, and which files `gpuyard upload` sends."""
+"""Data in the buckets of a yard: checks that a job's data exists, and lists the files that `gpuyard upload` sends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Destination", "FileToSend", "check_data", "files_to_send", "yard_fol
 
 @dataclass(frozen=True)
 class Destination:
-    """A store and a path in it."""
+    """The place for an upload: a store and a path in it."""
 
     store: Store
     path: str
@@ -28,7 +28,7 @@ class Destination:
 
 @dataclass(frozen=True)
 class FileToSend:
-    """One file. `name`: its path below the destination; empty for a single file whose own path the URL has."""
+    """One file to upload. `name`: its path below the destination. Empty if the destination is the path of this one file."""
 
     file: Path
     name: str
@@ -39,13 +39,13 @@ class FileToSend:
         return self.file.stat().st_size
 
     def send(self, to: Destination, on_sent: OnSent = ignore_sent) -> bool:
-        """Upload the file. Return False if the object is there with the same content. `on_sent`: see Store.send."""
+        """Upload the file. Return False if the object has the same content already. `on_sent`: see Store.send."""
         path = "/".join(part for part in (to.path, self.name) if part)
         return to.store.send(path, self.file, file_digest(self.file), on_sent)
 
 
 def check_data(spec: JobSpec, target: JobTarget) -> None:
-    """Check that each yard:// URL in `data` has an object or a folder. Raises UsageError that names each one that has none.
+    """Check that an object or a folder exists at each yard:// URL in `data`. Raises UsageError that names every URL without data.
 
     A bucket that this process may not read is skipped: the role of the job decides.
     """
@@ -70,7 +70,7 @@ def _is_there(bucket: str, path: str) -> bool:
 
 
 def yard_folder(url: str, targets: Mapping[str, JobTarget], source: str) -> Destination:
-    """Return the place that a URL yard://BUCKET/PATH means. Raises UsageError for a URL of another form or an unknown bucket."""
+    """Return the store and the path of a URL yard://BUCKET/PATH. Raises UsageError for a URL of another form or an unknown bucket."""
     buckets = {name: bucket for target in targets.values() for name, bucket in target.buckets.items()}
     bucket = yard_bucket(url)
     path = "" if bucket is None else url.removeprefix(f"yard://{bucket}").strip("/")
@@ -80,7 +80,7 @@ def yard_folder(url: str, targets: Mapping[str, JobTarget], source: str) -> Dest
     elif bucket not in buckets:
         problem = Problem("URL", f"no such bucket in {source}", bucket, ", ".join(sorted(buckets)) or "none", did_you_mean(bucket, buckets))
     elif path.split("/")[0] == "gpuyard":
-        problem = Problem("URL", "gpuyard/ has the records and results of runs", url, "another path of the bucket")
+        problem = Problem("URL", "gpuyard/ is reserved for the records and results of runs", url, "another path of the bucket")
     if problem is not None:
         raise UsageError("nothing was sent", [problem])
     return Destination(open_store(buckets[str(bucket)]), path)
@@ -92,7 +92,7 @@ def files_to_send(source: Path, url: str) -> tuple[list[FileToSend], list[str]]:
     A single file gets the URL's own path, or its own name below a URL that ends in `/`. Raises UsageError if there is nothing to send.
     """
     if source.is_symlink():
-        raise UsageError("nothing was sent", [Problem("PATH", "a link", str(source), "a file or folder", "name what it leads to")])
+        raise UsageError("nothing was sent", [Problem("PATH", "a link", str(source), "a file or folder", "pass the path of its target")])
     if source.is_file():
         return [FileToSend(source, source.name if url.endswith("/") else "")], []
     found, left_out = list[FileToSend](), list[str]()

@@ -1,6 +1,6 @@
 """Measures other training steps of the same model in the same run: `python -m benchmarks.train.baselines '<JSON of plan.Candidate>'`.
 
-plain: the step that one would write first in PyTorch. torchtitan: a step with torchtitan's choices for one GPU, not its code: blocks and
+plain: the simplest step in PyTorch. torchtitan: a step with torchtitan's choices for one GPU, not its code: blocks and
 loss compiled, activations in bf16, the logits in fp32, cuDNN's attention first, a fused AdamW, no garbage collection, no host that waits
 for the GPU (github.com/pytorch/torchtitan 00a388d: components/loss.py, distributed/compile.py, tools/utils.py, 2026). The last line of the
 output is JSON. On a CPU nothing is compiled.
@@ -40,7 +40,7 @@ class Bench:
     device: torch.device
 
     def batch(self) -> tuple[Tensor, Tensor]:
-        """Return random tokens and the next ones."""
+        """Return random tokens and, for each, the next token."""
         rows = torch.randint(0, self.config.vocab, (self.config.batch, self.config.context + 1), device=self.device)
         return rows[:, :-1], rows[:, 1:]
 
@@ -60,7 +60,7 @@ class Bench:
 
 
 def plain(bench: Bench) -> Callable[[], None]:
-    """Return the step that one would write first: eager, under autocast, the loss read after each step."""
+    """Return the simplest step: eager, under autocast, with the loss read after each step."""
     optimizer = torch.optim.AdamW(bench.model.parameters(), lr=1e-4)
 
     def step() -> None:

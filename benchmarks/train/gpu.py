@@ -1,4 +1,4 @@
-"""The trainer's whole table on one GPU in under 8 minutes: `make bench-gpu`. Without a GPU it prints why and exits with 2.
+"""The trainer's whole table on one GPU in under 8 minutes: `make bench-gpu`. Without a GPU it prints the reason and exits with 2.
 
 `--device cpu` runs the same code with gpt_tiny, as a test of it. The data goes to benchmarks/train/results, with the commit.
 """

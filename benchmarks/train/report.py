@@ -56,7 +56,7 @@ def table(document: dict[str, Any]) -> str:
 
 
 def _beside(result: dict[str, Any], tried: list[dict[str, Any]]) -> str:
-    """Return another step's line, with the trainer's speed with the same preset and microbatch."""
+    """Return the line of a step of baselines.py, with the trainer's speed relative to it (same preset and microbatch)."""
     shape = (result["candidate"]["preset"], result["candidate"]["words"]["micro"])
     same = [one for one in tried if one["candidate"]["step"] == "trainer" and one["tokens_per_s"]]
     ours = [one["tokens_per_s"] for one in same if (one["candidate"]["preset"], one["candidate"]["words"]["micro"]) == shape]

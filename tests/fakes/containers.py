@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 def addresses(count: int, number: int) -> list[str]:
-    """Return addresses of this machine for the nodes of a fake's n-th job, one for each node where the system allows it."""
+    """Return addresses of this machine for the nodes of a fake's job. `number`: the job's number. Only Linux has one address per node."""
     if sys.platform != "linux":
         return ["127.0.0.1"] * count
     return [f"127.{100 + os.getpid() % 100}.{number % 250}.{10 + node}" for node in range(count)]
@@ -28,7 +28,7 @@ class Containers:
         self._pumps: list[threading.Thread] = []
 
     def start(self, argv: Sequence[str], env: Mapping[str, str], folder: Path, write_line: Callable[[str], None]) -> None:
-        """Start one more process, in its own folder."""
+        """Start the process of the next node, in a folder of its own."""
         folder.mkdir(parents=True, exist_ok=True)
         base = {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(folder), "PYTHONDONTWRITEBYTECODE": "1",
@@ -44,7 +44,7 @@ class Containers:
 
     @property
     def codes(self) -> list[int | None]:
-        """Each exit code as a shell reports it, None while the process runs."""
+        """Each node's exit code as a shell reports it; None while the process runs."""
         found = [process.poll() for process in self._processes]
         return [code if code is None or code >= 0 else 128 - code for code in found]
 
@@ -78,7 +78,7 @@ class EqualContainers(Containers):
 
     @property
     def ended(self) -> bool:
-        """Whether all have exited or one has failed: either ends the job."""
+        """Whether the job has ended: all containers have exited, or one has failed."""
         codes = self.codes  # read once: a process that fails between two reads would count as ended and not as failed
         if self.failed is None:
             self.failed = next((code for code in codes if code), None)

@@ -59,7 +59,7 @@ def _tagging(inputs: Inputs, made_id: str) -> Inputs:
 
 
 def _of(key: str) -> Any:
-    """Return the property, and the id of the resource it belongs to."""
+    """Return a function of (inputs, id) that adds the resource's id to the inputs, under `key`."""
     return lambda inputs, made_id: {key: made_id, **inputs}
 
 

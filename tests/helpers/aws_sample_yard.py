@@ -20,7 +20,7 @@ MACHINES = {"machine": "p5.48xlarge", "zone": "us-east-1a", "max_nodes": 2, "ser
 
 
 def gpu_pool(name: str, spec: Mapping[str, Any], network: Network | None = None) -> GpuPool:
-    """Return a pool in `network`, or in a new network."""
+    """Return a pool in `network`; None = in a new network."""
     return GpuPool(name, spec, network=network or _network(f"{name}-net"), tags=TAGS)
 
 

@@ -68,7 +68,7 @@ class Yard:
     folder: Path
 
     def target(self, **changes: Any) -> JobTarget:
-        """Return the pool's target, or one with changed fields."""
+        """Return the pool's target, with `changes` of its fields."""
         return make_target(self.storage.url, **changes)
 
     def runner(self, **changes: Any) -> Runner:
@@ -107,7 +107,7 @@ def yard(
     grace_s: float = 30.0,
     routes: Mapping[str, int] | None = None,
 ) -> Iterator[Yard]:
-    """Run all services, run bucket included. `routes`: further hosts."""
+    """Run all services, run bucket included. `routes`: ports of fakes for other host names."""
     with (
         NodeIdentity() as identity,
         service(folder, monkeypatch, program=program, grace_s=grace_s) as ml,

@@ -31,7 +31,7 @@ def spec_of(given: Mapping[str, Any]) -> GpuPoolSpec:
 
 
 def network(zones: tuple[str, ...] = (ZONE, "us-central1-b"), egress: str | None = None) -> Any:
-    """Return an existing network, or with `egress` one of the yard, as a pool uses it. Its ids are outputs of other resources."""
+    """Return an existing network as a pool uses it; with `egress`, a network of the yard. Its ids are outputs of other resources."""
     made = pulumi.Output.from_input
     subnet = made("projects/acme-ml/regions/us-central1/subnetworks/net")
     own = {"id": made("projects/acme-ml/global/networks/net"), "rules_project": lambda project: None}

@@ -19,7 +19,7 @@ def processes(folder: Path) -> list[int]:
 
 
 def leftover_processes(folder: Path) -> list[int]:
-    """Return the processes that remain after a moment: a supervisor that has recorded the end still has to exit."""
+    """Return the processes that are still alive after a short wait, because a supervisor exits only after it has recorded the end."""
     deadline = time.monotonic() + 5
     while processes(folder) and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -110,7 +110,7 @@ class Yard:
 
     @property
     def runner(self) -> Runner:
-        """A runner as a new process would have it."""
+        """Return a new runner, as a new process would create it."""
         return Runner({self.target.pool: self.target}, backend_for=self.backend_for, clock=lambda: time.time() + self.now)
 
     def prepare_bucket(self) -> None:
@@ -247,4 +247,4 @@ def _slurm(folder: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack) -> Y
 
 
 MAKERS = {"local": _local, "batch": _batch, "sagemaker": _sagemaker, "vertex": _vertex, "azureml": _azureml, "slurm": _slurm}
-"""By service: a function of (folder, monkeypatch, exit stack) that returns its Yard."""
+"""Service -> function of (folder, monkeypatch, exit stack) that returns the service's Yard."""

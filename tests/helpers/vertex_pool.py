@@ -76,7 +76,7 @@ class Yard:
     folder: Path
 
     def runner(self, **changes: Any) -> Runner:
-        """Return a runner for the pool, or for one with changed fields."""
+        """Return a runner for the pool, with `changes` of its target's fields."""
         return Runner({"l4": make_target(**changes)})
 
     def endpoint_variables(self, protocol: str) -> dict[str, str]:

@@ -25,7 +25,10 @@ def folder(cache: Path) -> Path:
 
 
 def look(cache: Path) -> str:
-    """Return the origin of the cached engine. Raises NotUsableError if it is missing, incomplete or another file than was sealed."""
+    """Return the origin of the cached engine.
+
+    Raises NotUsableError if the engine is missing or incomplete, or if its file has changed since `fill`.
+    """
     place = folder(cache)
     try:
         seal = json.loads((place / _SEAL).read_text(encoding="utf-8"))

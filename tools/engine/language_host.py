@@ -105,7 +105,7 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
         return language_pb2.GetRequiredPackagesResponse()
 
     def GetRequiredPlugins(self, request: Any, context: Any) -> language_pb2.GetRequiredPluginsResponse:  # noqa: N802
-        """Answer older engines, see GetRequiredPackages."""
+        """Return nothing, as GetRequiredPackages does. Older engines call this method instead."""
         return language_pb2.GetRequiredPluginsResponse()
 
     def RuntimeOptionsPrompts(self, request: Any, context: Any) -> language_pb2.RuntimeOptionsResponse:  # noqa: N802
@@ -153,7 +153,7 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
 
 
 class _OnlyFrom(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
-    """Refuse calls of any process but one: whoever else calls Run would start programs in this environment."""
+    """Accepts calls only from one process. Any other process could use Run to start programs in this environment."""
 
     def __init__(self, process: int) -> None:
         self.port = 0

@@ -14,7 +14,8 @@ _LOCAL, _REMOTE, _INODE = 1, 2, 9  # columns of /proc/net/tcp and tcp6 (with map
 
 
 def is_from_process(peer: str, port: int, process: int) -> bool:
-    """Return whether `process` owns the client's end of a connection to our `port`. `peer`: as gRPC names it, ipv4:127.0.0.1:PORT.
+    """Return whether `process` owns the client's end of a connection to our `port`. `peer`: the client's end, as gRPC names it
+    (ipv4:127.0.0.1:PORT).
 
     True where there is no /proc, as on macOS: the caller is then not checked.
     """

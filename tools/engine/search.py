@@ -27,7 +27,7 @@ class Engine:
 
 
 class NotUsableError(Exception):
-    """An engine cannot be used or obtained. The message completes "<way>: "."""
+    """An engine cannot be used or obtained. The message is the reason; the caller adds what was tried."""
 
 
 def version_of(binary: Path) -> str:

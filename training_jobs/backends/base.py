@@ -182,7 +182,7 @@ RUN_VARIABLES = frozenset(
 
 
 def run_variables(run: Run) -> dict[str, str]:
-    """Return the environment variables of a node: its run and submission, and the secret of the nodes' control channel."""
+    """Return the environment variables that tell a node its run and submission, and the secret of the nodes' control channel."""
     secret = {"GPUYARD_CHANNEL_SECRET": run.channel_secret} if run.channel_secret and run.spec.nodes > 1 else {}
     return {
         **secret,
@@ -201,6 +201,6 @@ def require_same_run(run: Run, job_name: str, environment: Mapping[str, str]) ->
 
 
 def require_same_job(run: Run, job_name: str, expected: str | None) -> None:
-    """Raise ConflictError if a job's name is not `expected`. `expected`: None for a job of another run."""
+    """Raise ConflictError if a job's name is not `expected`. `expected` None: the job belongs to another run, so raise."""
     if job_name != expected:
         raise ConflictError(f"job {job_name} belongs to another run, not to {run.id}; the job was not changed")

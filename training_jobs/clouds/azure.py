@@ -75,7 +75,7 @@ class AzureClients:
 
     @functools.cached_property
     def principal(self) -> str | None:
-        """The user or the application of this process's access token, with its object id; None without a token."""
+        """Return the user or the application of this process's access token, with its object id. None without a token."""
         from azure.core.exceptions import AzureError
 
         try:

@@ -1,7 +1,7 @@
-"""The loop of the head: each turn looks at every open job once. It keeps nothing in memory that a restart would miss.
+"""The loop of `gpuyard head`: each turn looks at every open job once. A restarted head finds all that it needs in the bucket and in Slurm.
 
-A job is submitted to Slurm at most once: a report says that the head is about to submit it, Slurm's list is searched by the job's name
-before sbatch, and only the head whose heartbeat is the newest goes on.
+The head submits a job to Slurm at most once. It first writes a report that it is about to submit the job. Before it calls sbatch, it looks
+for the job's name in Slurm's list. It stops if another head has written a newer heartbeat.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["Head", "serve"]
 
 _BUSY_S, _IDLE_S = 2.0, 10.0
 _FORGOTTEN_S = 60.0
-"""The head ends a job that Slurm has not listed for so many seconds."""
+"""The head ends a job that Slurm has not listed for this many seconds."""
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Head:
     slurm: Slurm
     clock: Callable[[], float] = time.time
     advance: Callable[[str], None] = lambda _: None
-    """Enforces the limits of a run and starts its next attempt (`Runner.advance`), so that nobody needs to wait for it."""
+    """Function that enforces the limits of a run and starts its next attempt (`Runner.advance`). Then no `gpuyard wait` needs to run."""
     holder: str = field(default_factory=lambda: secrets.token_hex(8))
     say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True)
     heartbeat_s: float = 10.0
@@ -86,11 +86,13 @@ class Head:
         try:
             self._tag = self.mailbox.write_heartbeat(beat, self._tag)
         except ChangedError:
-            raise ConflictError("another `gpuyard head` serves this queue now; this one has stopped and changed nothing") from None
+            raise ConflictError(
+                "another `gpuyard head` has taken over this queue, so this head has stopped; run one head for each queue"
+            ) from None
         self._beat_at = self.clock()
 
     def _look_at(self, name: str, rows: Sequence[JobRow], cancel: bool, waiting: Sequence[str]) -> None:
-        """Bring one job a step further and report it."""
+        """Do the next step for one job, and write its new report."""
         ticket, found = self.mailbox.ticket(name), self.mailbox.report(name)
         if ticket is None:
             return
@@ -111,12 +113,15 @@ class Head:
             self._advance(ticket)
 
     def _close(self, name: str, ticket: Ticket) -> None:
-        """Start the run's next attempt, then move the ticket away: a head that dies between them does both again."""
+        """Start the run's next attempt, then move the ticket out of `in/`.
+
+        If the head dies between the two steps, the next head repeats both.
+        """
         self._advance(ticket)
         self.mailbox.close(name)
 
     def _advance(self, ticket: Ticket) -> None:
-        """Advance a run. An error of this run alone is reported: the next `gpuyard wait` or submit shows it too."""
+        """Advance a run. If only this run fails, print the error and go on; the next `gpuyard wait` or submit shows the error too."""
         try:
             self.advance(ticket.run_id)
         except LostSightError:
@@ -127,7 +132,7 @@ class Head:
     def _next(
         self, name: str, ticket: Ticket, report: Report | None, rows: Sequence[JobRow], cancel: bool, waiting: Sequence[str]
     ) -> Report:
-        """Return the report to write now. A report without a Slurm id means that the job must be submitted."""
+        """Return the report to write now. If the report is of a waiting job without a Slurm id, the caller submits the job."""
         if rows:
             return self._listed(name, ticket, report, rows, cancel, waiting)
         if report is None or report.slurm_job is None:
@@ -165,14 +170,14 @@ class Head:
         return following
 
     def _missing(self, ticket: Ticket, report: Report) -> Report:
-        """Return the report of a job that Slurm does not list. It ends only after Slurm has not listed it for a while."""
+        """Return the report of a job that Slurm does not list. The job ends only if Slurm has not listed it for _FORGOTTEN_S seconds."""
         since = report.missing_since or self.clock()
         if self.clock() - since < _FORGOTTEN_S:
             return report.model_copy(update={"missing_since": since, "detail": "Slurm does not list the job"})
         return forgotten(ticket, report, self.clock(), lambda: node_exit_codes(ticket.environment, ticket.nodes))
 
     def _start(self, name: str, ticket: Ticket, report: Report, tag: str) -> None:
-        """Submit the job to Slurm and report its id. The caller has reported before that the job is being handed over."""
+        """Submit the job to Slurm and report its Slurm id. Before this call, the caller has reported that the job is handed to Slurm."""
         self._beat()  # only the newest head submits
         try:
             job = self.slurm.submit(name, ticket, secrets.token_hex(32))
@@ -189,7 +194,7 @@ class Head:
 
 
 def serve(head: Head, sleep: Callable[[float], None]) -> None:
-    """Take over and turn for ever. An outage of Slurm or of the bucket is reported, and the head goes on."""
+    """Become the head and call `turn` forever. An outage of Slurm or of the bucket is printed, and the loop continues."""
     head.take_over()
     while True:
         try:

@@ -32,12 +32,12 @@ _ALLOCATED = re.compile(r"alloc|mix|comp")
 
 
 class RefusedError(GpuyardError):
-    """sbatch refused a job. Asking again does not help."""
+    """sbatch refused a job. A retry does not help."""
 
 
 @dataclass(frozen=True)
 class JobRow:
-    """A job as squeue lists it. Times are Unix times; None = not yet."""
+    """A job as squeue lists it. Times are Unix times. None = the job has not started, or has not ended."""
 
     id: str
     name: str
@@ -57,16 +57,16 @@ class Partition:
 
 
 class Slurm(Protocol):
-    """What the head needs of Slurm. Methods raise LostSightError if Slurm does not answer."""
+    """The calls that the head makes to Slurm. Methods raise LostSightError if Slurm does not answer."""
 
     def jobs(self) -> dict[str, list[JobRow]]:
-        """Return this user's jobs, waiting, running and recently ended: a dict from name to jobs, oldest first."""
+        """Return this user's waiting, running and recently ended jobs. A dict: job name -> its jobs, oldest first."""
 
     def exit_code(self, job: str) -> int | None:
         """Return the exit code of an ended job; None if a signal ended it, or Slurm has forgotten it."""
 
     def submit(self, name: str, ticket: Ticket, secret: str) -> str:
-        """Submit a job and return its id. `secret`: of the nodes' control channel. Raises RefusedError."""
+        """Submit a job and return its id. `secret`: the secret of the nodes' control channel. Raises RefusedError."""
 
     def cancel(self, job: str) -> None:
         """Send SIGTERM to a job's processes. Slurm sends SIGKILL after its KillWait."""
@@ -90,11 +90,11 @@ def _run(argv: Sequence[str], env: Mapping[str, str], text: str | None = None) -
 
 @dataclass(frozen=True)
 class SlurmCommands:
-    """One partition, through Slurm's commands as this user."""
+    """Runs Slurm's commands as this user, for the jobs of one partition."""
 
     partition_name: str
     work_dir: Path
-    """Folder for the output of jobs before launch runs, shared by the nodes."""
+    """Folder that all nodes share, for what a job prints before launch starts."""
     python: str = "python3"
     account: str | None = None
     qos: str | None = None
@@ -109,7 +109,7 @@ class SlurmCommands:
             raise UsageError("the queue cannot be served", [problem])
 
     def jobs(self) -> dict[str, list[JobRow]]:
-        """Call squeue."""
+        """List the jobs with squeue."""
         filters = ["--states=all", "--me", f"--partition={self.partition_name}"]
         found: dict[str, list[JobRow]] = {}
         for line in self._ask("squeue", "--noheader", *filters, "--sort=i", f"--format={_FORMAT}").splitlines():
@@ -120,7 +120,7 @@ class SlurmCommands:
         return found
 
     def exit_code(self, job: str) -> int | None:
-        """Call scontrol."""
+        """Read the exit code with scontrol."""
         try:
             found = re.search(r"\bExitCode=(\d+):(\d+)", self._ask("scontrol", "show", "job", "--oneliner", job))
         except LostSightError:
@@ -128,7 +128,7 @@ class SlurmCommands:
         return int(found[1]) if found and found[2] == "0" else None
 
     def submit(self, name: str, ticket: Ticket, secret: str) -> str:
-        """Call sbatch. `singleton`: if two heads submitted one job, Slurm would not run both at once."""
+        """Submit with sbatch. If two heads submit the same job, its dependency `singleton` prevents that both run at the same time."""
         own = {"--account": self.account, "--qos": self.qos, "--gpus-per-node": ticket.gpus_per_node or None}
         argv = [
             "sbatch", "--parsable", f"--job-name={name}", f"--partition={self.partition_name}", f"--nodes={ticket.nodes}",
@@ -145,11 +145,11 @@ class SlurmCommands:
         return answer.strip().partition(";")[0]
 
     def cancel(self, job: str) -> None:
-        """Call scancel."""
+        """Cancel with scancel."""
         self._ask("scancel", job)
 
     def partition(self) -> Partition:
-        """Call sinfo and squeue."""
+        """Count nodes with sinfo and waiting jobs with squeue."""
         nodes = free = 0
         for line in self._ask("sinfo", "--noheader", f"--partition={self.partition_name}", "--format=%D|%T").splitlines():
             count, _, state = line.strip().partition("|")
@@ -163,7 +163,7 @@ class SlurmCommands:
         return self.run(argv, {**self.environment, "SLURM_TIME_FORMAT": "%s"}, None)  # times as Unix times
 
     def _grace_s(self) -> int:
-        """Return the seconds between SIGTERM and SIGKILL, less a reserve: Slurm's KillWait."""
+        """Return the seconds that workers get after SIGTERM: Slurm's KillWait, minus a reserve of 2 s."""
         found = re.search(r"(?m)^KillWait\s*=\s*(\d+)", self._ask("scontrol", "show", "config"))
         return max(1, int(found[1] if found else 30) - 2)
 

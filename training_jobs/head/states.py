@@ -54,8 +54,8 @@ def report_of(
 ) -> Report:
     """Return the report about a job that Slurm lists.
 
-    `ahead`: waiting jobs of the partition. `cut`: limit for which the head cancelled the job. `exit_code`: asks Slurm. `claimed`: whether
-    the nodes have recorded that they started.
+    `ahead`: number of jobs that wait before this one. `cut`: limit for which the head cancelled the job; None = not cancelled. `exit_code`:
+    function that asks Slurm for the exit code. `claimed`: function that returns whether the nodes have recorded their start.
     """
     known = _ALIVE.get(row.state)
     base = Report(state=State.UNKNOWN, slurm_job=row.id, started_at=row.started_at, cut=cut)
@@ -70,7 +70,10 @@ def report_of(
 
 
 def forgotten(ticket: Ticket, report: Report, now: float, node_exit_codes: NodeExitCodes) -> Report:
-    """Return the end of a job that Slurm no longer lists. The results that its nodes wrote decide; without them the reason is infra."""
+    """Return the last report of a job that Slurm no longer lists. The results that its nodes wrote decide.
+
+    Without them, the reason is infra.
+    """
     codes = node_exit_codes()
     complete = [code for code in codes if code is not None]
     if len(complete) == ticket.nodes and all(code == JOB_DONE for code in complete):
@@ -89,7 +92,7 @@ def _with_end(report: Report, outcome: Outcome, ended_at: float | None, detail: 
 
 
 def refusal_reason(text: str) -> Reason:
-    """Return the reason for which sbatch refused a job."""
+    """Return the reason why sbatch refused a job. `text`: the error of sbatch."""
     return find_reason(_REFUSALS, text) or Reason.UNKNOWN
 
 

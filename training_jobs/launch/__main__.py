@@ -1,4 +1,4 @@
-"""Runs a node: reads run.json, connects the nodes, claims and runs an attempt. All nodes exit with the same code.
+"""Run one node of a job: read run.json, connect to the other nodes, claim an attempt and run it. All nodes exit with the same code.
 
 If the service restarts lost nodes (GPUYARD_RETURN_S), the other nodes wait for them. Then all nodes start the next attempt.
 """
@@ -37,7 +37,7 @@ _CONNECT_TIMEOUT_S = 900.0
 
 
 class _AttemptPlan(TypedDict):
-    """Node 0's decision for all nodes. `left_s`: seconds until the time limit; None = the service itself enforces the limit."""
+    """The plan that node 0 sends to all nodes. `left_s`: seconds until the time limit; None = the service itself enforces the limit."""
 
     attempt: int
     left_s: float | None
@@ -138,7 +138,7 @@ def _deadline(left_s: float | None) -> float:
 
 
 def claim_attempt(run_url: str, index: int, service: str, submission: SubmissionRecord, began: float | None = None) -> int:
-    """Claim the lowest free attempt number. Concurrent claims get different numbers. `began`: this node's start, Unix time."""
+    """Claim the lowest free attempt number. Concurrent claims get different numbers. `began`: Unix time of the node's start; None = now."""
     folder = f"{run_url}/attempts"
     number, claimed = int(submission["attempt"]), set(objects.list_names(folder))
     while True:

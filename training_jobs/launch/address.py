@@ -32,7 +32,7 @@ def own_address(env: Mapping[str, str], towards: str | None) -> str:
 
 
 def address_of(host: str, *, loopback: bool = True) -> str | None:
-    """Resolve a host name. Returns the address if it belongs to this node, else None. `loopback`: whether 127.x belongs to it."""
+    """Resolve a host name. Returns the address if it belongs to this node, else None. `loopback`: whether 127.x counts too."""
     try:
         address = socket.gethostbyname(host)
         socket.create_server((address, 0)).close()
@@ -58,7 +58,7 @@ def _source_address(towards: str) -> str | None:
 
 
 def _first_address() -> str | None:
-    """Return the first address that is neither loopback nor link-local nor the address of a container bridge."""
+    """Return this node's first address. Loopback, link-local and container-bridge addresses do not count."""
     found = [address for name, address in _interfaces() if not name.startswith(_LOCAL_INTERFACES)]
     return next((address for address in found if not address.startswith(("127.", "169.254."))), None)
 
@@ -79,7 +79,10 @@ def _interfaces() -> list[tuple[str, str]]:
 
 
 def _from_agent(uri: str) -> str | None:
-    """Return the container's address from AWS's agent (task metadata). None on the host's network, and if the agent fails."""
+    """Return the container's address from AWS's agent (task metadata).
+
+    None if the container uses the host's network, or if the agent fails.
+    """
     parts = urlsplit(uri)
     connection = http.client.HTTPConnection(parts.netloc, timeout=_TIMEOUT_S)  # without a proxy: the agent is on this machine
     try:

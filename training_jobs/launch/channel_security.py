@@ -21,7 +21,7 @@ from .messages import parse_hello
 __all__ = ["LINE_LIMIT", "Link", "NotOfThisRunError", "greet_main_node", "greet_node"]
 
 LINE_LIMIT = 1 << 20
-"""Largest line in bytes. The longest message is a node's result with the last lines of its log."""
+"""Longest line, in bytes. The longest message is a node's result with the last lines of its log."""
 _HELLO_LIMIT = 512
 _MAC_SIZE = 64
 

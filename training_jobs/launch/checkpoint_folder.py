@@ -79,7 +79,7 @@ class CheckpointFolder:
         self._uploaded: set[str] = set()  # digests of the last save that this attempt has uploaded
 
     def restore(self) -> None:
-        """Restore the newest complete commit and delete other files. Every process calls this; local rank 0 does the work."""
+        """Restore the newest complete commit and delete all other local files. Every process calls this; local rank 0 does the work."""
         done = self.path.with_name(f".{self.path.name}-restored-{self._place.attempt}-{self._place.restart}")
         if self._place.local_rank:
             _await(lambda: done.exists() or None, f"local rank 0 has not restored {self.path}")
@@ -186,7 +186,7 @@ class CheckpointFolder:
         return [(int(parts[1]), int(parts[2])) for parts in names if len(parts) == 3 and parts[1].isdigit() and parts[2].isdigit()]
 
     def _delete_old(self) -> None:
-        """Delete all except the newest `keep` commits, and file contents that no other commit uses."""
+        """Delete old commits: the newest `keep` commits stay. Then delete file contents that no remaining commit uses."""
         found = sorted((commit for commit in self._commits() if commit[0] <= self._place.attempt), reverse=True)
         kept, dropped = (self._contents(part) for part in (found[: self._keep], found[self._keep :]))
         for commit in found[self._keep :]:
@@ -221,7 +221,7 @@ def current() -> CheckpointFolder | None:
 
 
 def _await(poll: Callable[[], _T | None], message: str) -> _T:
-    """Poll until the result is not None. Raises TimeoutError."""
+    """Call `poll` until its result is not None, and return that result. Raises TimeoutError with `message` after 10 minutes."""
     deadline = time.monotonic() + _NODES_WAIT_S
     while (found := poll()) is None:
         if time.monotonic() > deadline:

@@ -81,7 +81,10 @@ class ControlChannel:
             return
 
     def measure_clock(self) -> tuple[float, float] | None:
-        """Measure how many seconds this node's clock is ahead of node 0's. Returns it with its error bound; None without an answer."""
+        """Return how many seconds this node's clock is ahead of node 0's, and the largest error of that number.
+
+        None if node 0 does not answer.
+        """
         answers = []
         for _ in range(_CLOCK_ROUNDS if self._placement.rank else 0):
             sent = time.time()

@@ -13,7 +13,7 @@ MOST_POINTS = 64
 
 
 class Curves:
-    """Curves of the reported metrics. A point is [step, value]; several equal values in a row have one point."""
+    """Curves of the reported metrics. A point is [step, value]. A value that equals the value before it adds no point."""
 
     def __init__(self) -> None:
         self._points: dict[str, list[list[float]]] = {}

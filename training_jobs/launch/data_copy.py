@@ -32,7 +32,10 @@ def copied_path(folder: Path, name: str, url: str) -> Path:
 
 
 def copy_data(entries: Mapping[str, str], folder: Path) -> None:
-    """Copy entries (name -> URL) below a folder. Raises NodeExitError: nothing is there, no space, or a copy differs from its object."""
+    """Copy entries (name -> URL) below a folder.
+
+    Raises NodeExitError if nothing is at a URL, if the disk is too small, or if a copy differs from its object.
+    """
     shutil.rmtree(folder, ignore_errors=True)  # what an interrupted copy has left
     found = {name: find_objects(name, url) for name, url in entries.items()}
     folder.mkdir(parents=True, mode=0o700)
@@ -54,7 +57,7 @@ def _require_space(found: Mapping[str, Iterable[DataObject]], folder: Path) -> N
 
 
 def _copy_all(name: str, objects: Iterable[DataObject], target: Path, total: int) -> list[bool]:
-    """Copy objects concurrently. Returns for each whether a digest was compared. Prints the progress."""
+    """Copy objects concurrently and print the progress. Returns a bool for each object: whether its digest was compared."""
     checked, done, printed = list[bool](), 0, time.monotonic()
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         futures = {pool.submit(_copy, each, target / each.name if each.name else target): each for each in objects}

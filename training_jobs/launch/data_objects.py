@@ -95,7 +95,7 @@ class _RemoteObject:
 
 
 def find_objects(name: str, url: str) -> Sequence[DataObject]:
-    """Return the objects at a URL, or the one object that it names. `name`: the entry of `data`, for messages.
+    """Return the objects below a URL, or the one object that has this URL. `name`: the entry of `data`, for messages.
 
     Raises NodeExitError (64) if nothing is there, or if an object has a name that no file can have.
     """
@@ -139,9 +139,10 @@ def _files(fs: RetryingFilesystem, folder: str) -> Iterator[Mapping[str, Any]]:
 
 
 def _digest(metadata: Mapping[str, str], info: Mapping[str, Any]) -> Digest | None:
-    """Return the sha256 that `gpuyard upload` stored, else the MD5 that Cloud Storage and Blob Storage have of most objects.
+    """Return an object's sha256 if `gpuyard upload` stored it, else the MD5 that Cloud Storage and Blob Storage keep for most objects.
 
-    An ETag of S3 is no MD5 where the bucket encrypts with KMS: docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html, read on 2026-12-01.
+    S3's ETag is not used, because it is no MD5 in a bucket that encrypts with KMS: docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html,
+    read on 2026-12-01.
     """
     for key, value in metadata.items():
         if key.lower().replace("-", "").replace("_", "") == _SHA256:

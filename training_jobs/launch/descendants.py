@@ -75,7 +75,7 @@ def kill_adopted(known: Collection[int] = (), timeout_s: float = 10.0) -> list[i
 
 
 def _stat(pid: str) -> tuple[str, int] | None:
-    """Return a process's state and its parent."""
+    """Return a process's state and the pid of its parent."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             fields = file.read().rpartition(")")[2].split()

@@ -22,7 +22,7 @@ _NODE_COUNTS = {"MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "WORLD_SIZE", "RANK",
 def worker_environment(
     placement: NodePlacement, job: Job, attempt: int, run_url: str, stop_file: Path, report_file: Path, data_folder: Path
 ) -> dict[str, str]:
-    """Merge this process's environment, the job's `env` and secrets, and gpuyard's own variables. The last override the others.
+    """Merge this process's environment, the job's `env` and secrets, and gpuyard's variables. gpuyard's variables override all others.
 
     `data_folder`: where this node copies the entries of `data` with `mount: copy`.
     """

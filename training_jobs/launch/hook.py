@@ -87,7 +87,8 @@ def seconds_left() -> float | None:
 
 
 def report(step: int, **metrics: float | None) -> None:
-    """Report the run's step and metrics; `steps=` is the total. All ranks may call this, but only rank 0's report counts.
+    """Report the run's step and metrics; `steps=` is the run's total number of steps. All ranks may call this, but only rank 0's report
+    counts.
 
     A metric keeps its value until it is reported again. `save_s=` is the duration of a save in seconds. launch then prints whether a
     preemption notice is long enough for a save.
@@ -112,7 +113,7 @@ def report(step: int, **metrics: float | None) -> None:
 
 
 def last_report() -> tuple[int, dict[str, Any]] | None:
-    """Return the last reported step and metrics, also from before a restart; None if nothing was reported."""
+    """Return the last reported step and metrics, even if they were reported before a restart. None if nothing was reported."""
     path = os.environ.get("GPUYARD_REPORT_FILE")
     if path is None:
         return None

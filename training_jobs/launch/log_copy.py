@@ -15,7 +15,7 @@ __all__ = ["LogCopy", "log_copy"]
 _INTERVAL_S = 2.0
 _PART_BYTES = 512 * 1024
 _MOST_WAITING = 16 * 2**20
-"""Bytes kept in memory while the bucket cannot be reached. Then the oldest lines are dropped."""
+"""Largest number of bytes in memory while the bucket cannot be reached. Above it, the oldest lines are dropped."""
 
 
 class LogCopy:
@@ -39,7 +39,7 @@ class LogCopy:
                 self._size -= len(self._lines.pop(0))
 
     def close(self, timeout_s: float = 30.0) -> None:
-        """Write what is left. Give up after `timeout_s`."""
+        """Write the remaining lines. Give up after `timeout_s` seconds."""
         self._closing.set()
         self._thread.join(timeout_s)
 

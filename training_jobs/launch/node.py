@@ -31,7 +31,7 @@ from .variables import expand
 __all__ = ["NodeAttempt", "job_result"]
 
 _LIMIT_MARGIN_S = 5.0
-"""A stop this many seconds before the time limit, or later, counts as a timeout. Clocks differ a little, and a restart would be short."""
+"""A stop counts as a timeout if it comes after the time limit, or less than this many seconds before it: clocks differ a little."""
 
 
 class NodeAttempt:
@@ -93,7 +93,7 @@ class NodeAttempt:
         return self._run_torchrun(command, env) if self._job["launcher"] == "torchrun" else self._run_plain(command, env)
 
     def _copy_data(self, env: dict[str, str]) -> None:
-        """Copy the entries of `data` with `mount: copy`: once per node, also when it runs several attempts."""
+        """Copy the entries of `data` with `mount: copy`. A node copies them once, even if it runs several attempts."""
         names, done = self._job.get("copied_data", []), self._state / "data-copied"
         if not names or done.exists():
             return

@@ -111,7 +111,7 @@ def _create_remote(url: str, data: bytes) -> bool:
     """Put an object if it does not exist. Returns False if it exists.
 
     If the answer to a successful put is lost, the client retries and finds its own object. Then the result is False although the object
-    was created. For a claim of an attempt, one number stays unused.
+    was created. If launch was claiming an attempt, this only leaves one attempt number unused.
     """
     with remote(url) as (fs, path):
         _require_conditional_put(fs, url)
@@ -137,7 +137,7 @@ def _create_remote(url: str, data: bytes) -> bool:
 
 
 def _require_conditional_put(fs: Any, url: str) -> None:
-    """Raise NodeExitError (64) for old packages that ignore the condition: two attempts could claim the same number."""
+    """Raise NodeExitError (64) if the package is too old to send the condition. Then two attempts could claim the same number."""
     package = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}.get(urlsplit(url).scheme)
     if package is None:
         return

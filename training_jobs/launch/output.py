@@ -70,7 +70,7 @@ class LineSplitter:
 
 
 class OutputPump:
-    """Reads a pipe in a thread and passes on its lines until `drain`. Then closes the pipe's read end."""
+    """Reads a pipe in a thread and passes on its lines. `drain` ends the thread, which then closes the pipe's read end."""
 
     def __init__(self, read_end: int, emit: Callable[[list[bytes]], None]) -> None:
         self._read_end, self._emit = read_end, emit
@@ -79,7 +79,7 @@ class OutputPump:
         self._thread.start()
 
     def drain(self) -> None:
-        """Pass on the bytes in the pipe and stop. Do not wait for processes that still have the write end open."""
+        """Pass on the bytes that are in the pipe, then stop. A process that still has the write end open causes no wait."""
         self._draining.set()
         self._thread.join(_DRAIN_TIMEOUT_S)
 

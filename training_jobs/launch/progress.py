@@ -58,7 +58,8 @@ class ProgressWriter:
     def update(self, phase: str, restarts: int) -> None:
         """Write the agent's state and rank 0's report.
 
-        A restart is over when a restarted worker reports a step. The report's restart count shows this, because a clock could be wrong.
+        A restart is over when a restarted worker reports a step. The restart count in the report decides this, because times from a wrong
+        clock could not.
         """
         report = self._read_report()
         at = report.get("at") or 0.0

@@ -20,8 +20,8 @@ __all__ = ["resolve"]
 def resolve(references: Mapping[str, str]) -> dict[str, str]:
     """Resolve the reference of each variable to its value.
 
-    Raises NodeExitError with code 74 if the cause may pass by itself, such as a network error; it names the first such secret. Else
-    with code 64; it names every secret that cannot be read. Messages contain references, never values.
+    Raises NodeExitError with code 74 if the cause may pass by itself, such as a network error. The message then names the first such
+    secret. Otherwise the code is 64, and the message names every secret that cannot be read. Messages contain references, never values.
     """
     values, problems = {}, []
     for variable, reference in references.items():

@@ -12,7 +12,7 @@ __all__ = ["HEARTBEAT_S", "remaining_s"]
 
 _MOST_STARTS = 100  # a service restarts a job at most 10 times
 HEARTBEAT_S = 60.0
-"""Seconds between writes of progress.json. A start without a recorded end counts until this long after its last write."""
+"""Seconds between writes of progress.json. A start without a recorded end counts until this many seconds after its last write."""
 
 
 def remaining_s(limit_s: float, run_url: str, submission: int, attempt: int, now: float) -> float:

@@ -18,7 +18,10 @@ __all__ = ["SERVICES", "NodePlacement", "PlacementSource", "data_folder", "read_
 
 @dataclass(frozen=True)
 class NodePlacement:
-    """This node among the nodes of the job. `interface`: network interface for gloo and NCCL; None = their own choice."""
+    """This node's rank and addresses, and the number of nodes in the job.
+
+    `interface`: network interface for gloo and NCCL; None = their own choice.
+    """
 
     rank: int
     nodes: int
@@ -38,9 +41,9 @@ class PlacementSource:
     read: Callable[[Mapping[str, str]], NodePlacement]
     cloud: str
     start: str | None = None
-    """Variable with a new id for each start, on services where the nodes exchange node 0's address (main_address.py)."""
+    """Variable with a new id for each start. None if every node gets node 0's address from its service (main_address.py)."""
     scratch: str | None = None
-    """Folder on the service's large disk, where the job's own folder is on a small one."""
+    """Folder on the service's large disk, for copies of data. None if the job's own folder has enough space."""
 
 
 def data_folder(env: Mapping[str, str], state: Path) -> Path:
@@ -98,7 +101,7 @@ def _sagemaker(env: Mapping[str, str]) -> NodePlacement:
 
 
 def _batch(env: Mapping[str, str]) -> NodePlacement:
-    """Read the variables of a multi-node parallel job. A job of one node has none of them. The main node has no main address."""
+    """Read the variables of a multi-node parallel job. A job of one node has none of them. Node 0 has no variable with its own address."""
     port = int(env.get("GPUYARD_PORT", _PORT))
     if "AWS_BATCH_JOB_NUM_NODES" not in env:
         return NodePlacement(0, 1, "127.0.0.1", "127.0.0.1", port, None)

@@ -42,13 +42,15 @@ class RunHandle:
     record: RunRecord
     tag: str
     clock: Callable[[], float]
-    """Unix time."""
+    """Function that returns the Unix time."""
     elapsed: Callable[[], float]
-    """Seconds on a monotonic clock."""
+    """Function that returns seconds on a monotonic clock."""
     seen_at: float
-    """When this process first read this version of the record, by `elapsed`."""
+    """Value of `elapsed` when this process first read this version of the record."""
     prefetched: ServiceStatus | GpuyardError | None = None
-    """The job's status from one call for many runs. The next `refresh` uses it instead of a call."""
+    """The job's status or error, from one call for many runs. The next `refresh` uses it and makes no call. None: `refresh` makes a call.
+
+    """
 
     def save(self, record: RunRecord) -> None:
         """Replace the record in the journal. Raises ChangedError if another process changed it first."""
@@ -123,7 +125,7 @@ class RunHandle:
         return answer or self.backend.status(self.job_id or "")
 
     def _enforce_limits(self, status: ServiceStatus) -> None:
-        """Cancel a job that exceeds a limit which the service does not enforce: waiting time, run time or restarts.
+        """Cancel a job that exceeds its limit of waiting time, run time or restarts, if the service does not enforce that limit.
 
         The reason is recorded before the service is called, so that every later reader reports the same end.
         """
@@ -218,7 +220,7 @@ class RunHandle:
         return {name: getattr(again, name) for name in ("spec_digest", "job", "limit_s", "limit_reason", "paid_starts", "submitter")}
 
     def cancel(self) -> None:
-        """Cancel the run: call the service while a job is alive, else mark the record, so that no submit resumes it."""
+        """Cancel the run. If a job is alive, call the service. If not, mark the record, so that no submit resumes the run."""
         if self.record.last.service_id is None and self.record.last.ended is None and self.age_s >= TAKE_OVER_AFTER_S:
             self._find_or_end()
         if self.refresh().state is State.STOPPED and self.record.last.ended is not None:

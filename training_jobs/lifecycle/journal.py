@@ -65,12 +65,12 @@ class Submission(_Model):
     limit_s: int
     limit_reason: str
     paid_starts: int | None = Field(
-        None, description="number of starts that the cost limit pays for, each limit_s seconds long; null = no cost limit"
+        None, description="how often the cost limit lets the nodes start, for limit_s seconds each; null = no cost limit"
     )
     fresh: bool = Field(description="whether time limit and retry counts are reset: true for the first submission and for each --retry")
     written_at: _Time = Field(description="Unix time at which the record was last written before the service call")
     submitter: str | None = Field(None, max_length=512, description="identity of the submitter, from its own credentials")
-    nonce: str = Field("", description="random part of the job's name at the service; empty in records of gpuyard 0.1")
+    nonce: str = Field("", description="random part of the job's name at the service; empty in records that gpuyard 0.1 wrote")
     service_id: str | None = Field(None, description="the service's id of the job; null = recorded, not yet submitted")
     cut: Reason | None = Field(None, description="reason for which gpuyard cancels the job; written before the service is called")
     ended: SubmissionEnd | None = None
@@ -96,7 +96,7 @@ class RunRecord(_Model):
 
     @property
     def current(self) -> Sequence[Submission]:
-        """The submissions since the last `--retry`, or all without one. The time limit and the retries count them."""
+        """The submissions since the last `--retry`, or all without one. Only these use up the time limit and the retries."""
         first = max(i for i, submission in enumerate(self.submissions) if submission.fresh)
         return self.submissions[first:]
 
@@ -183,7 +183,7 @@ class Journal:
             return True
 
     def store_code(self, sha256: str, data: bytes) -> str:
-        """Upload a code tarball unless the same content is stored already. Returns its URL."""
+        """Upload a code tarball if the bucket does not have it yet. Returns the tarball's URL."""
         path, url = code_path(sha256), self.code_url(sha256)
         if url in _stored and not url.startswith("file:"):
             return url

@@ -29,13 +29,13 @@ class RunFilter:
 
     pool: str | None = None
     states: frozenset[State] = frozenset()
-    """Empty: any state."""
+    """The states to list. Empty: any state."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Labels that the job file must have, each with this value."""
     since: float | None = None
-    """Unix time of the oldest first submission."""
+    """A run is listed if its first submission was at this Unix time or later. None: any time."""
     limit: int | None = None
-    """Highest number of runs. The newest are listed."""
+    """Largest number of runs; the newest runs are listed. None: all runs."""
 
     def wants(self, record: RunRecord) -> bool:
         """Return whether the record passes. The state is not in the record."""

@@ -20,7 +20,7 @@ LOST_SIGHT_AFTER_S = 300.0
 def wait_for(
     find: Callable[[], RunHandle], on_status: Callable[[RunStatus], None], elapsed: Callable[[], float], sleep: Callable[[float], None]
 ) -> RunStatus:
-    """Implement Runner.wait. `find` reads the run from the journal; `elapsed` and `sleep` are in seconds."""
+    """Wait for a run's end, as Runner.wait describes. `find` reads the run from the journal. `elapsed` and `sleep` are in seconds."""
     read_once, pause = False, 0.1
     unreadable_since: float | None = None
     while True:

@@ -78,7 +78,7 @@ def decide(
 
 
 def stranger(submitter: str | None, own: str | None) -> str:
-    """Return a text that names the submitter of an existing run; empty if it is this process's own identity."""
+    """Return a text that names the submitter of an existing run. Empty if this process has the same identity."""
     return "" if submitter == own else f"; the run was submitted by {submitter or 'an unknown principal'}"
 
 

@@ -13,7 +13,7 @@ __all__ = ["MAX_DOWNLOADS", "MAX_OBJECT_BYTES", "ChangedError", "ExistsError", "
 
 MAX_OBJECT_BYTES = 8 * 2**20
 MAX_DOWNLOADS = 1_000_000
-"""Objects that one `download` copies."""
+"""Largest number of objects that one `download` copies."""
 _T = TypeVar("_T")
 
 
@@ -66,10 +66,10 @@ class Store(Protocol):
         """Return whether the object exists."""
 
     def send(self, path: str, file: Path, sha256: str, on_sent: OnSent = ignore_sent) -> bool:
-        """Upload a file of any size, in place of an object that is there. Return False, and send nothing, if the object has this digest.
+        """Upload a file of any size and replace an existing object. If the object has this digest already, send nothing and return False.
 
-        `sha256`: hexadecimal digest of the file. It becomes metadata of the object. An object without it is sent again. `on_sent` gets
-        the number of bytes of each part that was sent, also from other threads.
+        `sha256`: hexadecimal digest of the file. It becomes metadata of the object. If an existing object has no such digest, the file is
+        sent again. `on_sent` gets the number of bytes of each sent part, possibly in another thread.
         """
 
     def names(self, folder: str, most: int | None = None) -> list[str]:

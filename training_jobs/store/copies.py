@@ -17,11 +17,11 @@ _LONGEST = 240
 _SUFFIX = ".object"
 
 OnLeftOut = Callable[[str], None]
-"""Called with a line for each object that is not copied: its name and the reason."""
+"""Function that gets a line for each object that is not copied: its name and the reason."""
 
 
 OnSent = Callable[[int], object]
-"""Called with the number of bytes that were sent since the last call."""
+"""Function that gets the number of bytes that were sent since its last call."""
 
 
 def ignore_left_out(line: str) -> None:
@@ -39,7 +39,7 @@ class CountedFile:
         self._file, self._on_sent, self._end = file, on_sent, 0
 
     def read(self, size: int = -1) -> bytes:
-        """Read and report."""
+        """Read bytes and report how many are new."""
         found, position = self._file.read(size), self._file.tell()
         if position > self._end:
             self._on_sent(position - self._end)
@@ -100,7 +100,9 @@ def write_below(into: Path, name: str, write: Callable[[Path], bool]) -> bool:
     for part in PurePosixPath(name).parent.parts:
         folder /= part
         if folder.is_symlink():
-            raise UsageError(f"{folder} is a link, and nothing is written through it; remove it, or choose another folder with --into")
+            raise UsageError(
+                f"{folder} is a link, and gpuyard writes nothing through a link; remove the link, or choose another folder with --into"
+            )
         folder.mkdir(exist_ok=True)
     temporary = folder / f".tmp-{secrets.token_hex(8)}"
     try:

@@ -1,4 +1,4 @@
-"""A folder as a store, for file:// URLs. `create` uses link(2), `replace` a lock on the folder."""
+"""A folder as a store, for file:// URLs. `create` uses link(2), `replace` uses a lock on the folder."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class LocalStore:
         return (self._root / path).is_file()
 
     def send(self, path: str, file: Path, sha256: str, on_sent: OnSent = ignore_sent) -> bool:
-        """Compare the digest of the file that is there, then copy beside it and rename."""
+        """Compare the digest of the existing file. If it differs, write a copy beside the file and rename the copy."""
         target = self._root / path
         with translate_os_errors(target):
             if target.is_file() and not target.is_symlink() and file_digest(target) == sha256:

@@ -25,7 +25,7 @@ class PrefixedStore(ABC):
     """A bucket, or a folder in it. A subclass adds its client, its conditional write and its error table."""
 
     def __init__(self, bucket_url: str, prefix: str) -> None:
-        """`prefix` is the path of the store's URL."""
+        """Create the store. `prefix`: the path in the store's URL."""
         self._url = bucket_url
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
 
@@ -64,7 +64,7 @@ class PrefixedStore(ABC):
 
     @abstractmethod
     def _translated(self, path: str, verb: str) -> AbstractContextManager[Client]:
-        """Return a context manager that yields the client and turns its errors into GpuyardErrors: `cannot <verb> <URL of path>`."""
+        """Return a context manager that yields the client and converts its errors to GpuyardErrors: `cannot <verb> <URL of path>`."""
 
     @abstractmethod
     def _head(self, path: str) -> ObjectHead | None:

@@ -52,9 +52,9 @@ class _ChunkedLoss(torch.autograd.Function):
 
 
 def _chunk_rows(rows: int, most: int) -> int:
-    """Return the rows of a chunk: the largest divisor of `rows` that is above `most / 2` and at most `most`; else `most`.
+    """Return the number of rows of a chunk: the largest divisor of `rows` above `most / 2` and at most `most`, or `most` without one.
 
-    With a divisor all chunks have the same shape, so that they are compiled once.
+    With a divisor, all chunks have the same shape, so that they are compiled once.
     """
     return next((size for size in range(min(most, rows), max(most // 2, 1), -1) if rows % size == 0), min(most, rows))
 

@@ -53,9 +53,8 @@ def their_name(name: str) -> str:
 
 
 def with_shape(config: Config) -> Config:
-    """Return the config with the shape of the model at `init`.
-
-    Raises ConfigError if the trainer cannot load this kind of model, StorageUnreachableError if the storage does not answer.
+    """Return the config with the shape of the model at the URL `config.init`. Raises ConfigError if the trainer cannot load this kind of
+    model, StorageUnreachableError if the storage does not answer.
     """
     fs, root = open_filesystem(config.init.rstrip("/"))
     try:

@@ -107,7 +107,7 @@ def tied_std(embedding: Tensor) -> float:
 
     At the start each token predicts itself with a logit of std x width, here at most 4. On random tokens the first loss is at most 4.5 %
     above ln(256), and closer to ln(vocabulary) for larger ones. Where a token equals the token before, the loss starts at 1.7. So gpt_tiny
-    starts 9 to 11 % below ln(256) on its own text, where 21 % of the bytes repeat, mostly spaces; on the other bytes it starts 4.7 % above.
+    starts 9 to 11 % below ln(256) on its own text, where 21 % of the bytes repeat, mostly spaces. On the other bytes it starts 4.7 % above.
     Starts closer to ln(256) learn more slowly. README.md has the losses.
     """
     return min(0.05, 4.0 / embedding.shape[1])

@@ -24,7 +24,7 @@ def predict(model: Any, images: npt.NDArray[np.uint8]) -> tuple[list[int], list[
 
 
 def main(words: list[str]) -> int:
-    """Print a line per image. Returns an exit code."""
+    """Print the class of each image. Returns an exit code."""
     urls = [word.removeprefix("model=") for word in words if word.startswith("model=")]
     paths = [Path(word) for word in words if not word.startswith("model=")]
     if len(urls) != 1 or not paths:

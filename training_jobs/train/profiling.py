@@ -72,7 +72,7 @@ class Stopwatch:
 
 
 class Stragglers:
-    """Compares the ranks' seconds once per window and names ranks that stay slow (stragglers)."""
+    """Compares the ranks' times once per window, and finds stragglers: ranks that stay slow."""
 
     def __init__(self, ranks: RankInfo) -> None:
         self._ranks = ranks
@@ -81,7 +81,7 @@ class Stragglers:
         self._slow = [0] * ranks.world
 
     def compare(self, seconds: float) -> tuple[float | None, list[str]]:
-        """Return the slowest rank's time divided by the median, and new stragglers. All ranks call this."""
+        """Return the slowest rank's time divided by the median time, and the new stragglers. All ranks call this."""
         own = torch.zeros(self._ranks.world, dtype=torch.float64)
         own[self._ranks.rank] = seconds
         dist.all_reduce(own)

@@ -19,7 +19,9 @@ from torch import Tensor
 from ..launch import hook
 
 _MARGIN_S, _MARGIN_SHARE = 7.0, 0.7
-"""Exit this many seconds before the deadline, or at this fraction of a short notice. Both are earlier than launch's SIGTERM."""
+"""Seconds before the deadline at which to exit, and the fraction of a short notice after which to exit. Both are before launch's SIGTERM.
+
+"""
 _POLL_EVERY_S = 0.25
 _Event: Any = torch.cuda.Event
 

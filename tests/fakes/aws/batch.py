@@ -1,7 +1,7 @@
 """Fake of AWS Batch: documented rules and states, and jobs that really run, one process for each node.
 
-The stack makes compute environments and queues; a test makes them with `add_queue`. Where the service counts time (attempt timeouts,
-limits of a queue's states), `speed` seconds of Batch pass in one real second.
+A test makes queues and compute environments with `add_queue`, as a stack does. Attempt timeouts and the time limits of a queue's states run
+faster: one real second counts as `speed` seconds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ _LIMITED = "Canceled by JobStateTimeLimit action due to reason: "
 
 
 class FakeBatch(FakeService):
-    """The service. `image_env`: variables of the container image. `listing_lag`: number of listings that do not show a new job yet."""
+    """The fake service. `image_env`: variables of the container image.
+
+    `listing_lag`: number of listings in which a new job is still missing.
+    """
 
     name = "batch"
 
@@ -219,7 +222,7 @@ class FakeBatch(FakeService):
         job.status, job.blocked_since = ("RUNNABLE" if goes_on else "FAILED"), None
 
     def _dispatch(self, queue: Queue) -> None:
-        """Start waiting jobs in order. The first one that does not fit blocks the rest."""
+        """Start waiting jobs in order. The first job that does not fit blocks all later jobs."""
         busy = sum(job.nodes for job in self.jobs.values() if job.live and job.queue is queue)
         head = next((job for job in self.jobs.values() if job.status == "RUNNABLE" and job.queue is queue), None)
         if head is None:

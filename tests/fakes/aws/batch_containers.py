@@ -57,7 +57,7 @@ class Node:
         return 128 - code if code is not None and code < 0 else code
 
     def start(self, write: Write) -> None:
-        """Start the command with this environment and no other, unless the container runtime refuses the container."""
+        """Start the command with the container's environment alone. Do nothing if the container runtime refuses the container."""
         if self.error is not None:
             return
         self.folder.mkdir(parents=True)
@@ -155,7 +155,7 @@ class Attempt:
 
 
 def addresses(slot: int, count: int) -> list[str]:
-    """Return an address for each node, used by this job only. Systems other than Linux have 127.0.0.1 alone."""
+    """Return an address for each node that no other job uses. On systems other than Linux, all nodes get 127.0.0.1."""
     wanted = [f"127.0.{1 + slot % 250}.{2 + index}" for index in range(count)]
     try:
         with socket.create_server((wanted[0], 0)):

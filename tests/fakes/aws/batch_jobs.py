@@ -28,9 +28,9 @@ class Queue:
     starved: bool = False
     instance: str = "p5.48xlarge"
     environment: dict[str, str] = field(default_factory=lambda: {"statusReason": "ComputeEnvironment Healthy"})
-    """State, status and reason of its compute environment, where they differ from ENABLED and VALID."""
+    """State, status and reason of the queue's compute environment. Empty: it is ENABLED and VALID."""
     shared: bool = False
-    """Whether it has a fair-share scheduling policy."""
+    """Whether the queue has a fair-share scheduling policy."""
     adapters: int = 32
     """EFA devices of each machine. 0: its image has no EFA driver."""
 

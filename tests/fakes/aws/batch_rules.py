@@ -132,7 +132,7 @@ def _check_retries(retry: Body) -> None:
 
 
 def device_error(container: Body, adapters: int) -> str | None:
-    """Return Docker's refusal of a container with a device that its machine lacks, as ECS reports it; None: it can start.
+    """Return ECS's message about a container that Docker refuses, because the machine lacks a device. None: the container can start.
 
     Docker's text: github.com/moby/moby, oci/devices_linux.go, "error gathering device information"; read on 2026-12-01.
     """

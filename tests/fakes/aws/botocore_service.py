@@ -36,7 +36,7 @@ _COMMON = {
     "ThrottlingException": 400, "TooManyRequestsException": 429, "AccessDeniedException": 403, "ExpiredTokenException": 403,
     "UnrecognizedClientException": 403, "ValidationException": 400, "InternalFailure": 500, "ServiceUnavailable": 503,
 }  # fmt: skip
-"""Errors that any service may answer, whatever its model lists; their HTTP statuses."""
+"""Errors that every AWS service can return, even if its model does not list them -> their HTTP statuses."""
 
 
 class RefusalError(Exception):
@@ -75,7 +75,10 @@ class Call:
 
 
 class FakeService(ThreadingHTTPServer):
-    """A service of one region and account. A context manager: its exit fails the test if the fake itself had a bug."""
+    """The base of a fake service, for one region and account.
+
+    It is a context manager, whose exit fails the test if the fake itself had a bug.
+    """
 
     name: ClassVar[str]
     region = "us-east-1"
@@ -182,7 +185,7 @@ def _input_problem(body: Body, operation: OperationModel) -> str | None:
 
 
 def _validation_code(operation: OperationModel) -> str:
-    """Return the error code for a body that the model refuses: the service's own client error where it has one."""
+    """Return the error code for a body that the model refuses: the service's own code for client errors, if it has one."""
     names = [shape.name for shape in operation.error_shapes]
     return next((name for name in ("ClientException", "InvalidParameterException") if name in names), "ValidationException")
 

@@ -11,7 +11,10 @@ Event = dict[str, Any]
 
 
 class FakeLogs(FakeService):
-    """The service. A page has at most `page` events. With `gaps` every other page is empty without being the last, as documented."""
+    """The fake service. A page has at most `page` events.
+
+    With `gaps`, every second page is empty although more pages follow, as documented.
+    """
 
     name = "logs"
 

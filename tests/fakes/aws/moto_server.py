@@ -23,11 +23,11 @@ _SERVICES = ("S3", "SECRETS_MANAGER", "CLOUDWATCH_LOGS", "IAM", "KMS", "STS")
 
 App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 Fault = Callable[[str, str], tuple[str, bytes] | None]
-"""(method, path) to (status line, body), or None for moto's own answer."""
+"""Function of (method, path) that returns (status line, body), or None to let moto answer."""
 
 
 class _OneAtATime:
-    """Serialises conditional writes: S3 decides one after the other, while moto checks and writes without a lock."""
+    """Makes conditional writes wait for each other, as S3 does. moto itself checks and writes without a lock."""
 
     def __init__(self, app: App) -> None:
         self._app, self._lock = app, threading.Lock()
@@ -61,7 +61,7 @@ class Moto:
 
     @property
     def calls(self) -> list[tuple[str, str]]:
-        """(method, path) of every request."""
+        """The (method, path) of every request so far."""
         return self._app.calls
 
     def fail(self, fault: Fault) -> None:
@@ -73,7 +73,7 @@ class Moto:
         self._app.loss = loss
 
     def environment(self) -> dict[str, str]:
-        """Return the environment of a process that uses it, as a user would set it."""
+        """Return the environment variables of a process that uses this server, as a user would set them."""
         names = {f"AWS_ENDPOINT_URL_{name}": self.url for name in _SERVICES}
         return {**names, "AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": SECRET_KEY, "AWS_DEFAULT_REGION": REGION,
                 "AWS_EC2_METADATA_DISABLED": "true"}  # fmt: skip

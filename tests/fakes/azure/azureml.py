@@ -39,7 +39,8 @@ _WS = r"(?P<workspace>/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Micros
 class FakeAzureMl(Cluster, FakeHttps):
     """One workspace with one cluster. `environment`: the network's and the identity's variables on a node.
 
-    `machines` of `most` exist now. With `requeues`, preempted low-priority nodes are replaced and the job restarts, as documented.
+    `machines`: number of machines that exist now; `most`: the cluster's maximum. With `requeues`, preempted low-priority nodes are replaced
+    and the job restarts, as documented.
     """
 
     routes = (
@@ -68,7 +69,7 @@ class FakeAzureMl(Cluster, FakeHttps):
         self._lives: list[threading.Thread] = []
 
     def admit(self, call: Call) -> None:
-        """Require a token for ARM and the run history, the right in a submitter's role, and the URL's signature for a log."""
+        """Refuse a call without its right: a token and a role's action for ARM and the run history, the URL's signature for a log."""
         if call.operation == "get_log":
             if call.query.get("sig") != SAS or "Authorization" in call.headers:
                 raise RefusalError(403, "AuthenticationFailed", "Signature did not match")
@@ -164,7 +165,7 @@ class FakeAzureMl(Cluster, FakeHttps):
         return Answer(200, self._history(self._job(name)))
 
     def get_details(self, call: Call, workspace: str, name: str) -> Answer:
-        """Return the same document with the URLs of the logs."""
+        """Return the run history's document of a job, with the URLs of its logs."""
         job = self._job(name)
         urls = {
             file: f"https://{LOG_HOST}/azureml/ExperimentRun.dcid.{name}/{file}?sv=2021-08-06&sig={SAS}&sp=r" for file in list(job.files)
@@ -172,7 +173,7 @@ class FakeAzureMl(Cluster, FakeHttps):
         return Answer(200, {**self._history(job), "logFiles": urls})
 
     def get_runs(self, call: Call, workspace: str) -> Answer:
-        """Return many documents at once."""
+        """Return the run history's documents of several jobs."""
         requested = {key: each["runId"] for key, each in call.body["requests"].items()}
         found = {key: {"runMetadata": self._history(self.jobs[name])} for key, name in requested.items() if name in self.jobs}
         return Answer(200, {"successfulResults": found, "failedResults": {key: {} for key in requested if key not in found}})

@@ -24,7 +24,7 @@ ACCOUNT_KEY = base64.b64encode(b"no client of ours may ever use it").decode()
 
 @functools.cache
 def port() -> int:
-    """Return Azurite's port. The first call starts it, and it exits with this process. It accepts bearer tokens only."""
+    """Return Azurite's port. The first call starts Azurite, which exits with this process and accepts only bearer tokens."""
     program = node.ensure(CHECKOUT, lambda _: None) / node.AZURITE
     for _ in range(5):
         with socket.create_server(("127.0.0.1", 0)) as free:

@@ -22,7 +22,7 @@ from tests.fakes.azure.https_proxy import HttpsProxy
 from tests.fakes.azure.https_service import Answer, Call, FakeHttps
 
 Fault = Callable[[str, str], Answer | None]
-"""(verb, path) to an answer, or None for Azurite's own."""
+"""Function of (verb, path) that returns an answer, or None to let Azurite answer."""
 _NUMBERS = itertools.count()
 _HOP = {"connection", "content-length", "keep-alive", "transfer-encoding"}
 
@@ -102,7 +102,7 @@ def signed_in(folder: Path, monkeypatch: pytest.MonkeyPatch, routes: Mapping[str
 
 @contextmanager
 def storage(folder: Path, monkeypatch: pytest.MonkeyPatch, routes: Mapping[str, int] | None = None) -> Iterator[Storage]:
-    """Sign this process in and run Azure Storage. `routes`: further hosts."""
+    """Sign this process in and run Azure Storage. `routes`: ports of fakes for other host names."""
     # A full host name takes precedence over a suffix.
     with (
         FakeStorage() as front,

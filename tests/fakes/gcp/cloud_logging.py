@@ -15,7 +15,10 @@ _DAY_S = 86400
 
 
 class FakeLogging(FakeHttp):
-    """The service. A page has at most `page` entries. With `gaps` every other page is empty without being the last, as documented."""
+    """The fake service. A page has at most `page` entries.
+
+    With `gaps`, every second page is empty although more pages follow, as documented.
+    """
 
     def __init__(self, *, page: int = 1000, gaps: bool = False) -> None:
         super().__init__()

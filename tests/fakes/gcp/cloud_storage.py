@@ -69,7 +69,7 @@ class FakeStorage(FakeHttp):
         self._finished: dict[str, Json] = {}
 
     def put(self, bucket: str, name: str, data: bytes, metadata: dict[str, str] | None = None, condition: str | None = None) -> Object:
-        """Write an object. `condition`: the generation that must exist, 0 = none may exist."""
+        """Write an object. `condition`: the generation that the object must have; 0 = the object must not exist."""
         with self.lock:
             objects = self._objects(bucket)
             existing = objects.get(name)

@@ -67,7 +67,10 @@ def answer(body: Any, status: int = 200) -> Answer:
 
 
 class FakeHttp(ThreadingHTTPServer):
-    """Base of a service. The context manager's exit fails the test if the fake had a bug. `accepts`: whether a bearer token is valid."""
+    """Base of a service. The context manager's exit fails the test if the fake had a bug.
+
+    `accepts`: function that returns whether a bearer token is valid.
+    """
 
     daemon_threads = True
     request_queue_size = 128

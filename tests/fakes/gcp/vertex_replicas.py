@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class Replicas(Containers):
     """One container per replica, started together.
 
-    The names in CLUSTER_SPEC are those of Kubernetes services (CMLE_TRAINING_WORKERPOOL0_..._SERVICE_HOST has their addresses, ports 2222,
-    3333 and 6000 alone): no replica can bind its own name, and none is told a free port. Sources: a public start script that lists the
+    The names in CLUSTER_SPEC belong to Kubernetes services, whose addresses are in CMLE_TRAINING_WORKERPOOL0_..._SERVICE_HOST. They forward
+    only ports 2222, 3333 and 6000. So no replica can bind its own name or learn a free port. Sources: a public start script that lists the
     variables, and github.com/Snapchat/GiGL, which shares node 0's address through Cloud Storage (2026-12).
     """
 

@@ -67,7 +67,7 @@ class FakeTokenExchange(FakeHttp):
         self.good.clear()
 
     def environment(self, folder: Path) -> dict[str, str]:
-        """Return the environment of a process that signs in here, as a pipeline's action sets it."""
+        """Return the environment variables of a process that signs in to this fake, as a pipeline's action sets them."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "subject-token").write_text(SUBJECT_TOKEN)
         document = {

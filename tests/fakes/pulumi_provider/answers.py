@@ -1,4 +1,4 @@
-"""Outputs of resources and look-ups for recordings without an engine, in the clouds' own forms, with the resource of each value."""
+"""Makes outputs of resources and look-ups for recordings without an engine, and records which resource each value comes from."""
 
 from __future__ import annotations
 
@@ -29,9 +29,7 @@ class TracedOutputs(Answers):
         self.origins: dict[str, Origin] = {}
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
-        """Return id and outputs: the inputs, a generated name where the provider makes one, and a unique text, 1 or an empty value for the
-        rest.
-        """
+        """Return a resource's id and outputs: its inputs, and made-up values for all other outputs. Texts are unique."""
         if args.typ.partition(":")[0] not in resource_rules.PACKAGES:
             return f"{args.name}-id", args.inputs
         shape, model, outputs = resource_rules.of(args.typ), sdk_check.resource(args.typ), dict(args.inputs)
@@ -53,7 +51,7 @@ class TracedOutputs(Answers):
         return made_id, outputs
 
     def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-        """Return the provider's result of a look-up. A resource that may not exist does not exist yet."""
+        """Return the provider's result of a look-up. A look-up of a resource that may be missing finds none."""
         shape = resource_rules.of(args.token)
         if args.token in shape.read_by:
             return {}, [("", "Status=404 Code=ResourceNotFound")]

@@ -22,7 +22,7 @@ class Rule(NamedTuple):
     """Type token of the resource."""
     refuses: Callable[[Inputs, Find], bool]
     message: str
-    """The service's message; where no public text has it, ours."""
+    """The service's message, or our own text if the service's message is not public."""
     source: str
     date: str
     """Day on which the source was read."""
@@ -38,7 +38,7 @@ def _groups_in_no_place(inputs: Inputs, find: Find) -> bool:
 
 
 def _no_slot_for_a_container(inputs: Inputs, find: Find) -> bool:
-    """Tell whether card 0 has two interfaces: it has two slots, and the container of a multi-node job needs one of them."""
+    """Return whether card 0 has two interfaces. Then its two slots are full, and the container of a multi-node job cannot get one."""
     return len([card for card in _cards_of_environment(inputs, find) if _place(card)[0] == 0]) > 1
 
 

@@ -22,7 +22,7 @@ class Rule(NamedTuple):
     """Type token of the resource."""
     refuses: Callable[[Inputs, Find], bool]
     message: str
-    """The service's message; where no public text has it, ours."""
+    """The service's message, or our own text if the service's message is not public."""
     source: str
     date: str
     """Day on which the source was read."""

@@ -70,7 +70,7 @@ def _made(token: str, urn: str, inputs: Mapping[str, Any]) -> tuple[str, dict[st
 
 
 def _own(token: str, urn: str, name: str) -> dict[str, Any]:
-    """Return further outputs of a resource: the ids of an identity, the URIs of a key, the address of a workflow."""
+    """Return outputs that only some types have: the ids of an identity, the URIs of a key, the address of a workflow."""
     if token == _IDENTITY:
         return {"principalId": _guid(urn, "principal"), "clientId": _guid(urn, "client"), "tenantId": TENANT}
     if token == "azure-native:logic:Workflow":

@@ -11,12 +11,15 @@ from typing import Any
 
 @functools.cache
 def document() -> Mapping[str, Any]:
-    """Return the file: `types` by type token, `head`: the keys beside `properties`, `nested`: the classes that also have `properties`."""
+    """Return the content of azure_types.json.
+
+    `types`: type token -> type. `head`: the keys beside `properties`. `nested`: the classes that have `properties` too.
+    """
     read: Mapping[str, Any] = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
     return read
 
 
 def table() -> Mapping[str, Any]:
-    """Return by type token: `arm` (the type, or None), `api` version, and `path`, the properties that form the id."""
+    """Return type token -> `arm` (Azure's name of the type, or None), `api` (its version), and `path` (the properties that form the id)."""
     types: Mapping[str, Any] = document()["types"]
     return types

@@ -57,7 +57,7 @@ class Cloud:
         return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else None
 
     def delete(self, token: str, made_id: str) -> None:
-        """Delete a resource. Raises Refused while another one refers to it, so that a wrong order of deletes fails."""
+        """Delete a resource. Raises Refused while another resource refers to it, so that a wrong order of deletes fails."""
         with self._lock:
             file = self._file(token, made_id)
             if not file.exists():

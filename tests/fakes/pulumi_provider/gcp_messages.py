@@ -50,7 +50,7 @@ MESSAGES: Mapping[str, tuple[str, str]] = {
 
 @functools.cache
 def fields() -> dict[str, dict[str, list[str]]]:
-    """Return type -> field -> values of its enum. A field that is no enum has no values."""
+    """Return a dict: message type -> field -> values of the field's enum. A field that is no enum has no values."""
     found: dict[str, dict[str, list[str]]] = json.loads(FILE.read_text(encoding="utf-8"))["types"]
     return found
 

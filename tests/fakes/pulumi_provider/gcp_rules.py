@@ -118,11 +118,11 @@ LOOK_UPS: Mapping[str, Mapping[str, Any]] = {
 
 
 class Refusal(NamedTuple):
-    """A rule of Google's for a create, with its source and the date of reading."""
+    """A rule that Google checks at a create, with its source and the day on which the source was read."""
 
     token: str
     holds: Callable[[Mapping[str, Any], Mapping[str, Any]], bool]
-    """(inputs, the provider's configuration) -> whether Google accepts it."""
+    """Function of (inputs, the provider's configuration) that returns whether Google accepts the create."""
     answer: str
     source: str
     date: str
@@ -167,7 +167,7 @@ _AGENT = re.compile(r"serviceAccount:service-\d+@([a-z-]+)\.iam\.gserviceaccount
 
 
 def refusals(token: str, inputs: Mapping[str, Any], find: Callable[[str], Mapping[str, Any] | None]) -> list[str]:
-    """Return Google's answers to a create. `find`: id of another resource -> its inputs."""
+    """Return the messages with which Google refuses a create. `find` returns the inputs of another resource by its id."""
     agent = _AGENT.fullmatch(str(inputs.get("member")))
     service = _LATE_AGENTS.get(agent[1]) if agent else None
     if service is None or find(f"projects/{PROJECT}/services/{service}.googleapis.com") is not None:

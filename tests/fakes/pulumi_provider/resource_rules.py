@@ -23,17 +23,17 @@ class ResourceRules:
     look_ups: Mapping[str, Mapping[str, Any]]
     """Token of a look-up -> its result, to which its arguments are added."""
     fixed: Mapping[str, frozenset[str]]
-    """Properties whose change replaces the resource. `*` applies to every type, in addition to the type's own row."""
+    """Token -> properties whose change replaces the resource. The row `*` applies to every type, in addition to the type's own row."""
     renewed: Mapping[str, tuple[str, ...]]
-    """Outputs that every in-place change renews, so that a preview does not know them."""
+    """Token -> outputs that every in-place change renews, so that a preview does not know them."""
     named_by: Mapping[str, str]
-    """The property that holds a resource's name where `name_key` is wrong."""
+    """Token -> the property that holds the name, for types for which `name_key` is wrong."""
     made: Callable[[str, str, Mapping[str, Any]], tuple[str, dict[str, Any]]]
     """(token, URN, inputs) -> the id of a new resource, and its addresses (`arn`, `selfLink`)."""
     held: frozenset[str]
     """Types that cannot be deleted while another resource refers to their id."""
     computed: Callable[[str, str], Any]
-    """(output, id) -> the computed value, or None for a value without meaning."""
+    """(output, id) -> the computed value; None if any value will do."""
     name: Callable[[str, str, str], str]
     """(token, name in the program, that name with digits) -> the name that the provider generates if the program gave none."""
     all_tags: str = ""
@@ -55,7 +55,7 @@ class ResourceRules:
     """(token, old inputs, new inputs) -> the messages with which the service refuses a change in place."""
 
     undeletable: Mapping[str, str] = field(default_factory=dict)
-    """Type -> the cloud's answer to a delete while the resource is in use, which the stand-in assumes it is."""
+    """Type -> the cloud's answer to a delete of a resource in use. The stand-in assumes that each resource of these types is in use."""
     blocked: frozenset[str] = frozenset()
     """Types whose ids the cloud blocks after a delete."""
     refused: Callable[[str, Mapping[str, Any], Mapping[str, Any]], str | None] = lambda token, inputs, config: None

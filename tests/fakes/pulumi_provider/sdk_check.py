@@ -1,4 +1,4 @@
-"""Checks the inputs of resources, in their wire form, against the installed SDK: names and types, nested ones included."""
+"""Checks the names and types of resources' inputs, also of nested ones, against the installed SDK. Inputs are in the engine's wire form."""
 
 from __future__ import annotations
 

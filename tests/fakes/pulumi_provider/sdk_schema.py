@@ -108,7 +108,7 @@ def _folder(home: str) -> Path:
 
 @functools.cache
 def _resources(package: str) -> Mapping[str, tuple[str, str]]:
-    """Return token -> (SDK folder, class)."""
+    """Return a dict: type token -> (folder of the SDK, name of the class)."""
     text = (_folder(package) / "__init__.py").read_text(encoding="utf-8")
     found = {}
     for match in _MODULE.finditer(text):

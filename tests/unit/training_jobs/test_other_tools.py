@@ -24,9 +24,9 @@ def test_a_skypilot_task_is_recognised_key_by_key() -> None:
     with pytest.raises(UsageError) as caught:
         parse_job(SKYPILOT)
     text = str(caught.value)
-    assert "resources: a key of SkyPilot, not of gpuyard; here: gpus: H100:8 checks the GPUs; pool: NAME or --pool" in text
+    assert "resources: a key of SkyPilot, not of gpuyard; in gpuyard: gpus: H100:8 checks the GPUs; pool: NAME or --pool" in text
     for key, own in {"num_nodes": "nodes: N", "workdir": "code: FOLDER", "run": "command: [train.py, ...]", "envs": "env: "}.items():
-        assert f"{key}: a key of SkyPilot, not of gpuyard; here: {own}" in text
+        assert f"{key}: a key of SkyPilot, not of gpuyard; in gpuyard: {own}" in text
     assert "setup: text, not a list of arguments, got 'pip install -r requirements.txt'; write setup: [pip, install, -r, " in text
 
 

@@ -34,7 +34,7 @@ def test_values_keep_their_text_and_the_rest_stays(tmp_path: Path) -> None:
     ("setting", "message"),
     [
         ("command[3]=x", "--set command[3]: no such element in the job file, got command[3], allowed: 0 to 2; write arguments after --"),
-        ("name.x=1", "--set name.x: no mapping is there in the job file"),
+        ("name.x=1", "--set name.x: the job file has no mapping there"),
         ("env LR=1", "--set env LR: not a path, got env LR, allowed: PATH=VALUE, such as env.LR=0.2"),
         ("[0]=1", "--set [0]: not a path"),
         ("env..LR=1", "--set env..LR: not a path"),

@@ -86,7 +86,7 @@ def test_a_digest_does_not_depend_on_order(data: dict[str, int]) -> None:
 @pytest.mark.parametrize(
     ("teams", "keys", "message"),
     [
-        (["nlp", "vision"], {}, "labels.team: the teams of the stack share this pool, got none, allowed: nlp, vision; add your team"),
+        (["nlp", "vision"], {}, "labels.team: not a team that shares this pool, got none, allowed: nlp, vision; add your team"),
         (["nlp", "vision"], {"labels": {"team": "nlq"}}, "did you mean 'nlp'?"),
         (["nlp", "vision"], {"labels": {"team": "nlp"}, "priority": 9999}, ""),
         ([], {"priority": 1}, "priority: the pool starts jobs in the order of submission, got 1, allowed: none; remove priority"),

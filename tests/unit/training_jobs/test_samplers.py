@@ -87,7 +87,7 @@ def test_a_missing_package_is_named_with_its_install_line(monkeypatch: pytest.Mo
     for sampler, option in (("tpe", "--sampler tpe"), (None, "--prune-after")):
         with pytest.raises(UsageError) as caught:
             require_optuna(sampler)
-        assert f"{option}: a package is missing" in str(caught.value)
+        assert f"{option}: a package is not installed" in str(caught.value)
         assert "pip install 'gpuyard[sweep]'" in str(caught.value)
 
 

@@ -75,7 +75,7 @@ def test_a_sampler_without_a_plan_is_refused(given: list[str], trials: int | Non
         ("tune", ["a=1", "a=2"], None, "--param: given twice, got a"),
         ("tune", ["--a=1"], None, "--param --a: not a name of an option or a path, got --a"),
         ("tune", ["code=a,b"], None, "--param code: all trials have the same code"),
-        ("tune", ["a=1..2"], None, "--param a: a range has no grid; list its values, or add --trials N"),
+        ("tune", ["a=1..2"], None, "--param a: a grid needs single values, not a range; list its values, or add --trials N"),
         ("tune", [f"a={','.join(map(str, range(100)))}", f"b={','.join(map(str, range(11)))}"], None, "too many combinations, got 1100"),
     ],
 )

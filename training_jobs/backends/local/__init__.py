@@ -51,7 +51,7 @@ class LocalBackend:
         return [Request("enqueue", {"job": run.name, **body})]
 
     def submit(self, run: Run) -> str:
-        """Add the job to the queue unless it is there."""
+        """Add the job to the queue if it is not there yet."""
         body = dict(self.request(run)[0].body)
         name, queue_timeout = body.pop("job"), body.pop("queue_timeout_s")
         now = time.time()

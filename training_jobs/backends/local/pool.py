@@ -48,7 +48,7 @@ class Pool(PoolFiles):
             self._start_waiting()
 
     def enqueue(self, name: str, job: JobEntry) -> None:
-        """Add a job to the queue unless it is there. Start it if nodes are free."""
+        """Add a job to the queue if it is not there yet. Start it if nodes are free."""
         with self._lock():
             self._recover()
             if self.job(name) is None:
@@ -167,7 +167,7 @@ class Pool(PoolFiles):
                 self._end(name, job, overdue or _FAILED_INFRA, detail, ended_at=ended_at)
 
     def _overdue(self, lease: LeaseFile) -> Outcome | None:
-        """Return the outcome `timeout` for a job whose time limit and grace period are over; None for any other job."""
+        """Return FAILED and the limit's reason for a job that is past its time limit and grace period. None for any other job."""
         job = self.readable_job(lease["job"])
         if job is None or time.time() < (job["started_at"] or math.inf) + job["limit_s"] + job["grace_s"]:
             return None

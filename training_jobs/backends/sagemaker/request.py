@@ -1,8 +1,9 @@
 """Build the request CreateTrainingJob of a submission. Pure functions.
 
 Network isolation is off unless the pool has `network_isolation: true`, because isolated containers cannot reach S3, secrets and
-checkpoints. Without it, the VPC isolates jobs: the target's subnets, a security group that admits only itself, and the job's narrow
-role. With it, SageMaker downloads the code and the run record as input channels, and uploads the nodes' files at the end of the job.
+checkpoints. Without network isolation, the VPC isolates jobs: the target's subnets, a security group that admits only itself, and the job's
+narrow role. With `network_isolation: true`, SageMaker downloads the code and the run record as input channels, and uploads the nodes' files
+at the end of the job.
 """
 
 from __future__ import annotations

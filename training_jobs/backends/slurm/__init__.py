@@ -25,7 +25,7 @@ from ..log_follow import follow_lines
 __all__ = ["SlurmBackend"]
 
 _SILENT_S = 60.0
-"""Seconds after which a head without a heartbeat is said to be silent."""
+"""Seconds without a heartbeat after which a status says that the head is silent."""
 
 
 class SlurmBackend:
@@ -62,7 +62,7 @@ class SlurmBackend:
         return [Request("CreateTicket", {"job": run.name, "ticket": ticket.model_dump(mode="json", by_alias=True)})]
 
     def submit(self, run: Run) -> str:
-        """Create the ticket unless it is there."""
+        """Create the ticket if it does not exist yet."""
         self._mailbox.put(run.name, Ticket.model_validate(self.request(run)[0].body["ticket"]))
         return run.name
 
@@ -71,7 +71,7 @@ class SlurmBackend:
         return run.name if self._mailbox.ticket(run.name) is not None else None
 
     def status(self, service_id: str) -> ServiceStatus:
-        """Read the head's report. Without one, the job waits for the head."""
+        """Read the head's report. A job without a report counts as waiting for the head."""
         try:
             found = self._mailbox.report(service_id)
             if found is None and self._mailbox.ticket(service_id) is None:
@@ -111,7 +111,7 @@ class SlurmBackend:
             self._mailbox.put_cancel(service_id)
 
     def capacity(self) -> Capacity:
-        """Return the numbers in the head's newest heartbeat. The detail says if it is old."""
+        """Return the numbers in the head's newest heartbeat. `detail` says if that heartbeat is old."""
         beat = self._heartbeat()
         return Capacity(beat.nodes, beat.free, beat.waiting, self._silence())
 
@@ -123,7 +123,7 @@ class SlurmBackend:
             return None
 
     def ready(self) -> None:
-        """Check that a head has served the queue. It need not run now: the ticket waits for it. Raises NotFoundError."""
+        """Check that a head has served the queue at least once. It may be off now: a ticket waits for it. Raises NotFoundError."""
         self._heartbeat()
 
     def _heartbeat(self) -> Heartbeat:
@@ -135,7 +135,7 @@ class SlurmBackend:
         return found[0]
 
     def _silence(self) -> str | None:
-        """Return a text if the head has not reported for a while; else None."""
+        """Return a text that says how long the head has been silent, or that no head has run. None if the heartbeat is recent."""
         try:
             beat = self._heartbeat()
         except NotFoundError as error:

@@ -27,7 +27,7 @@ _TASK = re.compile(r"workerpool(\d)-(\d+)")
 class LogReader:
     """The log entries of one custom job, each yielded once. `post` calls a method of Cloud Logging's REST API.
 
-    `view`: a log view, for credentials that may read no other log. Others may lack the right to read it, so the project's logs are next.
+    `view`: the log view to read first, because submitters may read no other log. If the view may not be read, the project's logs are read.
     """
 
     def __init__(self, post: _Post, project: str, job: str, *, node: int | None, since: float, view: str | None = None) -> None:

@@ -11,7 +11,7 @@ from types import FrameType
 __all__ = ["StopRequest"]
 
 _SHORTEST_S, _LONGEST_S = 2.0, 600.0
-"""Bounds, in seconds, of the time that workers get to save. After a long notice, the upper bound limits what workers that hang cost."""
+"""Bounds, in seconds, of the time that workers get to save. After a long notice, the upper bound limits the cost of workers that hang."""
 
 
 class StopRequest:

@@ -100,7 +100,10 @@ def main(argv: list[str]) -> int:
 
 
 def _join_nodes(plan: PreflightPlan, skipped: list[str]) -> tuple[Any, Exchange]:
-    """Join a gloo group of one process per node. Returns it, or None with one node or without torch, and the exchange function."""
+    """Join a gloo group of one process per node. Returns torch.distributed and the exchange function.
+
+    With one node or without torch there is no group: then None is returned instead of torch.distributed.
+    """
     if plan["nodes"] == 1:
         skipped.append("all-reduce between nodes: the job has one node")
         return None, lambda own: [own]
@@ -159,7 +162,7 @@ def _gloo(dist: Any, nodes: int) -> Report:
 
 
 def _nccl(plan: PreflightPlan, gpus: int) -> Report:
-    """Run gpu.py once per GPU and read NCCL's log. Without a GPU, only the failure could be tested."""
+    """Run gpu.py once per GPU and read NCCL's log. The tests cover only failures, because no GPU was available."""
     with tempfile.TemporaryDirectory() as folder:
         log = {"NCCL_DEBUG": "INFO", "NCCL_DEBUG_SUBSYS": "INIT,NET", "NCCL_DEBUG_FILE": f"{folder}/%h.%p"}
         own = [*shim_command(os.getpid()), sys.executable, "-P", "-m", f"{__package__}.gpu"]

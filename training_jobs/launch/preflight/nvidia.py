@@ -70,7 +70,7 @@ def _cell(field: str, cell: str) -> GpuValue:
 def parse_nccl(log: str) -> NcclNetwork:
     """Parse NCCL's log (level INFO, subsystems INIT and NET): transport between nodes, NICs of this node, GPUDirect RDMA.
 
-    The lines of channels ("via NET/...") show the network in use, so they count before the line of the plugin ("Using network").
+    The lines of channels ("via NET/...") show the network in use, so they have priority over the plugin's line ("Using network").
     `transport` is None if the log names none. OFI over TCP is not a fast network, so `transport` names it.
     """
     used = re.findall(r"via NET/([^/\n]+)/\d+", log) or re.findall(r"Using network ([^\n]+)", log)

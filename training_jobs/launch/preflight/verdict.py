@@ -28,8 +28,11 @@ _PEAKS = {
     "H100 PCIe": (756.0, 2000.0), "H100 NVL": (835.0, 3900.0), "H100": (989.0, 3350.0), "A100": (312.0, 1555.0),
     "L40S": (362.0, 864.0), "L40": (181.0, 864.0), "L4": (121.0, 300.0), "A10G": (70.0, 600.0), "A10": (125.0, 600.0),
 }  # fmt: skip
-"""Dense bf16 TFLOP/s and GB/s of the smallest variant of each name, from third-party copies of NVIDIA's data sheets. No GPU was here to
-check them. A GPU without a row is only compared with the median of the job's GPUs. V100 and T4 have none: they emulate bf16."""
+"""Dense bf16 TFLOP/s and GB/s of the smallest variant of each name, from third-party copies of NVIDIA's data sheets.
+
+They were not checked on a GPU. A GPU without a row is only compared with the median of the job's GPUs. V100 and T4 have no row, because
+they emulate bf16.
+"""
 
 
 @dataclass

@@ -244,7 +244,7 @@ def test_a_head_that_dies_at_any_line_submits_each_job_once(tmp_path: Path) -> N
 
 def test_of_two_heads_the_newer_one_goes_on(world: World) -> None:
     newer = world.new_head()
-    with pytest.raises(ConflictError, match="another `gpuyard head` serves this queue now"):
+    with pytest.raises(ConflictError, match="another `gpuyard head` has taken over this queue"):
         world.head.turn()
     newer.turn()
     assert world.slurm.submitted == [NAME]

@@ -46,7 +46,7 @@ class Pattern(NamedTuple):
 
 
 def parse_patterns(content: bytes) -> list[Pattern]:
-    """Return the patterns of an ignore file in its order, without those that match no path."""
+    """Return the patterns of an ignore file in its order, without patterns that can match no path."""
     lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
     return [pattern for line in lines if (pattern := _parse(line)) is not None]
 

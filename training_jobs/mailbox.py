@@ -60,7 +60,7 @@ class Report(_Document):
     ended_at: float | None = None
     detail: str | None = None
     slurm_job: str | None = Field(None, description="job id of Slurm; null = not submitted yet")
-    missing_since: float | None = Field(None, description="when Slurm no longer listed the job; null = it lists the job")
+    missing_since: float | None = Field(None, description="time since which Slurm has not listed the job; null = Slurm lists it")
     cut: Reason | None = Field(None, description="limit for which the head cancelled the job")
 
 

@@ -69,7 +69,7 @@ class _CheckedJob:
     code: Code
 
     def store_code(self) -> None:
-        """Upload the code unless the same content is stored already."""
+        """Upload the code if the bucket does not have it yet."""
         self.journal.store_code(self.package.sha256, self.package.data)
 
 

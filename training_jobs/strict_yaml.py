@@ -40,7 +40,7 @@ def read_yaml(path: Path, as_text: Collection[str] = (), *, pulumi: bool = False
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
     except RecursionError:
-        raise UsageError(f"{path} is nested too deeply, or contains itself") from None
+        raise UsageError(f"{path} is nested too deeply, or contains itself; use fewer levels, and no alias inside its own anchor") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(node, yaml.MappingNode):
@@ -51,7 +51,7 @@ def read_yaml(path: Path, as_text: Collection[str] = (), *, pulumi: bool = False
         _keep_numbers_as_text(node, as_text)
         traps = list(_traps(node, "", _pulumi_trap if pulumi else _scalar_trap))
     except RecursionError:
-        raise UsageError(f"{path} is nested too deeply, or contains itself") from None
+        raise UsageError(f"{path} is nested too deeply, or contains itself; use fewer levels, and no alias inside its own anchor") from None
     try:
         data = yaml.SafeLoader("").construct_document(node)
     except (yaml.YAMLError, ValueError) as error:

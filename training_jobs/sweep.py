@@ -84,7 +84,7 @@ def parse_parameter(text: str) -> Parameter:
                 return Parameter(name, values)
         elif (parameter := _range(name, found)) is not None:
             return parameter
-    raise UsageError("the sweep has no plan", [Problem("--param", "not a parameter with different values", text, _FORM)])
+    raise UsageError("the sweep has no plan", [Problem("--param", "needs a name, and a range or different values", text, _FORM)])
 
 
 def _range(name: str, found: re.Match[str]) -> Parameter | None:

@@ -231,7 +231,7 @@ def parse_targets(text: str | PlainMapping, source: str) -> dict[str, JobTarget]
     try:
         data = json.loads(text) if isinstance(text, str) else text
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{source} is not JSON: {error}") from None
+        raise UsageError(f"{source} is not JSON: {error}; run `pulumi up` to write it again") from None
     if not isinstance(data, Mapping) or not all(isinstance(value, Mapping) for value in data.values()):
         raise UsageError(f"{source} is not a mapping of job targets, allowed: {{pool: target}}; run `pulumi up` to write it again")
     return {pool: parse_target(value, f"target '{pool}' of {source}") for pool, value in data.items()}

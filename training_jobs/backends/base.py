@@ -95,7 +95,7 @@ class Backend(Protocol):
         """Return the calls that `submit` would make. Raises UsageError for a job that the service cannot run."""
 
     def submit(self, run: Run) -> str:
-        """Start the submission's job unless it exists. Returns the service's id of the job."""
+        """Start the submission's job if it does not exist yet. Returns the service's id of the job."""
 
     def find(self, run: Run) -> str | None:
         """Look up the job of a submission after a crash. Returns the service's id of the job; None if there is no job."""

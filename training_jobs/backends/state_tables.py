@@ -40,8 +40,8 @@ def failure_codes(node_exit_codes: NodeExitCodes) -> list[int | None]:
 def failed_outcome(reported_code: int | None, reason: Reason | None, node_exit_codes: NodeExitCodes) -> Outcome:
     """Return the outcome of a job that its service reports as failed.
 
-    If the service reports the container's exit code, that decides. Else, if `reason` does not show whether the script or the service
-    failed, the nodes' exit codes decide. Else `reason` decides.
+    The first of these decides: the container's exit code, if the service reports it; the nodes' exit codes, if `reason` does not show
+    whether the script or the service failed; `reason`.
     """
     if reported_code is not None:
         return classify([reported_code])

@@ -50,7 +50,7 @@ def submit_once(
             return found
         if kind == "lost":
             problem = "the service did not confirm the job and does not list it yet"
-            raise LostSightError(f"{problem}; run the same `gpuyard submit` again in a minute to look it up")
+            raise LostSightError(f"{problem}; run the same `gpuyard submit` again in a minute to look up the job")
     raise AssertionError("the last attempt returns or raises")
 
 

@@ -27,9 +27,8 @@ _MOST_HELLOS = 64  # connections that node 0 authenticates at the same time
 
 
 class ControlChannel:
-    """This node's connections. `stop`, `stop_s`: another node has requested a stop within these seconds. `exits`: results by node.
-
-    `lost`: reason for each lost node. `secret`: random text of the submission, the same on all nodes.
+    """This node's connections. `stop`, `stop_s`: another node has requested a stop within these seconds. `exits`: a dict: node -> its
+    result. `lost`: a dict: lost node -> reason. `secret`: random text of the submission, the same on all nodes.
     """
 
     def __init__(self, placement: NodePlacement, run: str, secret: str, stopping: Callable[[], bool]) -> None:

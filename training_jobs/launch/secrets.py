@@ -56,7 +56,8 @@ def _aws(reference: str) -> str:
     parts = reference.split(":")
     if len(parts) != 7 or parts[2] != "secretsmanager" or parts[5] != "secret":
         raise ValueError(
-            f"got {reference}, allowed: arn:aws:secretsmanager:<region>:<account>:secret:<name>; store each value as a secret of its own"
+            f"not the ARN of a secret, got {reference}, allowed: arn:aws:secretsmanager:<region>:<account>:secret:<name>; "
+            "store each value as a secret of its own"
         )
     try:
         import boto3
@@ -126,7 +127,9 @@ def _gcp(reference: str) -> str:
     It uses REST, because images with gcsfs have google-auth, but few have Google's Secret Manager client.
     """
     if not _GCP_NAME.fullmatch(reference):
-        raise ValueError(f"got {reference}, allowed: projects/<project>/secrets/<name>/versions/<number or latest>")
+        raise ValueError(
+            f"not the name of a secret version, got {reference}, allowed: projects/<project>/secrets/<name>/versions/<number or latest>"
+        )
     try:
         import google.auth
         import requests

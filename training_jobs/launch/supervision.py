@@ -66,7 +66,7 @@ class Supervisor:
         return None
 
     def raise_if_node_lost(self) -> None:
-        """Raise NodeExitError (75) if another node is lost. It may be the cause of this node's failure."""
+        """Raise NodeExitError (75) if another node is lost. The lost node may be the cause of this node's failure."""
         self._channel.receive(0.5)
         for node, reason in self._channel.lost.items():
             raise NodeExitError(RESUMABLE, f"node {node} was lost: {reason}", interrupted=True)

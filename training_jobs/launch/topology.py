@@ -64,7 +64,7 @@ def read_placement(env: Mapping[str, str]) -> NodePlacement:
     except ValueError as error:
         raise NodeExitError(BAD_CONFIG, f"a variable of the service '{service}' is malformed: {error}") from None
     if not 0 <= placement.rank < placement.nodes:
-        raise NodeExitError(BAD_CONFIG, f"node rank: got {placement.rank}, allowed: 0 to {placement.nodes - 1}")
+        raise NodeExitError(BAD_CONFIG, f"node rank: out of range, got {placement.rank}, allowed: 0 to {placement.nodes - 1}")
     return placement
 
 

@@ -115,7 +115,7 @@ class RunHandle:
         found = submission.service_id
         if found is not None and not self.backend.job_id.fullmatch(found):
             where = f"{self.journal.url}, run {self.record.run_id}"
-            raise UsageError(f"{where}: service_id is not a job id of {self.target.kind}, got {found[:200]!r}")
+            raise UsageError(f"{where}: service_id is not a job id of {self.target.kind}, got {found[:200]!r}; restore an earlier run.json")
         return found
 
     def _service_status(self) -> ServiceStatus:

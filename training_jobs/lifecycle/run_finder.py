@@ -54,7 +54,9 @@ class RunFinder:
         """Return the handle of a record that was read. Raises NotFoundError if no target has the record's pool."""
         target = self._targets.get(record.pool)
         if target is None:
-            raise NotFoundError(f"run {record.run_id} belongs to pool '{record.pool}', which is no longer in {self._source}")
+            raise NotFoundError(
+                f"run {record.run_id} belongs to pool '{record.pool}', which is not in {self._source}; use the stack that has this pool"
+            )
         seen_at = self._first_seen(record.run_id, tag)
         return RunHandle(journal, self._backend_for(target), target, record, tag, self._clock, self._elapsed, seen_at)
 

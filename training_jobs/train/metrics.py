@@ -62,7 +62,7 @@ class Output:
         self.path = self._root if self._local else self.url  # for libraries that write files themselves
 
     def write(self, name: str, data: bytes | str | Pieces | None) -> None:
-        """Write a file, unless `data` is None or this rank does not write. Raises OSError."""
+        """Write a file. Do nothing if `data` is None, or if this rank does not write. Raises OSError."""
         if self._active and data is not None:
             pieces = data if isinstance(data, list) else [data.encode() if isinstance(data, str) else data]
             put(self._fs, f"{self._root}/{name}", pieces, self._local)

@@ -32,7 +32,7 @@ _MODES = {"on": None, "max": "max-autotune-no-cudagraphs", "graphs": "reduce-ove
 
 
 def choose_strategy(strategy: str, parameters: int, memory: int | None, world: int, local_world: int) -> tuple[str, str]:
-    """Choose the strategy for a model's size. Returns it with the reason. Raises ConfigError for an impossible strategy."""
+    """Choose the strategy for a model's size. Returns the strategy and the reason. Raises ConfigError for an impossible strategy."""
     if strategy != "auto":
         if strategy == "single" and world > 1:
             raise ConfigError(f"strategy: got single, but there are {world} ranks; fix: strategy=ddp")

@@ -39,7 +39,7 @@ class Stopwatch:
 
     @contextlib.contextmanager
     def timing(self, active: bool) -> Iterator[None]:
-        """Measure the blocks' seconds inside this context, if `active`."""
+        """Return a context in which the seconds of the blocks are measured, if `active`."""
         self._active = active
         yield
         self._active = False

@@ -73,7 +73,7 @@ class DataIndex:
 
 
 def open_filesystem(url: str) -> tuple[Any, str]:
-    """Open the filesystem of a URL. Returns it and the path in it; a file:// URL may be percent-encoded.
+    """Return the filesystem of a URL, and the path in that filesystem. A file:// URL may be percent-encoded.
 
     Raises ConfigError if fsspec does not know the URL's scheme, or needs a package that is not installed.
     """

@@ -47,7 +47,7 @@ def test_there_are_no_more_random_trials_than_combinations() -> None:
 
 @pytest.mark.parametrize("text", ["lr", "=1", "lr=", "lr=1,,2", "lr=1,1", "lr=2..1", "lr=0..1:log"])
 def test_a_parameter_without_different_values_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="not a parameter with different values"):
+    with pytest.raises(UsageError, match="needs a name, and a range or different values"):
         parse_parameter(text)
 
 

@@ -91,7 +91,7 @@ class BatchBackend:
         return replace(found, overtime=is_overtime(job, time.time()))
 
     def _describe(self, service_ids: Sequence[str]) -> dict[str, Json]:
-        """Return the jobs that Batch knows, by id."""
+        """Return the jobs that Batch knows. A dict: job id -> description."""
         found: dict[str, Json] = {}
         for start in range(0, len(service_ids), _PER_DESCRIBE):
             body = {"jobs": list(service_ids[start : start + _PER_DESCRIBE])}

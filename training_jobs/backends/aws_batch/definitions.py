@@ -23,7 +23,10 @@ class Definitions:
         self._aws, self._prefix = aws, definitions_prefix(target)
 
     def ensure(self, body: Json) -> bool:
-        """Register a definition unless its name, a digest of the content, is already active. Returns whether it was registered."""
+        """Register a definition if no active definition has its name, which contains a digest of its content.
+
+        Returns whether it was registered.
+        """
         wanted = {"jobDefinitionName": body["jobDefinitionName"], "status": "ACTIVE"}
         if self._aws.call("batch", "describe_job_definitions", wanted)["jobDefinitions"]:
             return False

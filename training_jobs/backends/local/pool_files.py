@@ -86,11 +86,11 @@ class PoolFiles:
         return [ticket for name in self._queue() if (ticket := Ticket.parse(name)) is not None]
 
     def is_next(self, name: str, nodes: int) -> bool:
-        """Return whether a job is the first of the queue and its number of nodes is free."""
+        """Return whether a job is the first of the queue, and `nodes` nodes are free for it."""
         return [ticket.job for ticket in self.tickets()[:1]] == [name] and len(self.free_nodes()) >= nodes
 
     def damaged(self) -> list[str]:
-        """Return the names of damaged tickets and leases: gpuyard cannot have written their name or content."""
+        """Return the names of damaged tickets and leases: files whose name or content gpuyard cannot have written."""
         queue = [f"queue/{name}" for name in self._queue() if Ticket.parse(name) is None]
         return [*queue, *(f"leases/{path.name}" for path in self._damaged_leases())]
 

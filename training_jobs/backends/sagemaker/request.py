@@ -1,6 +1,6 @@
 """Build the request CreateTrainingJob of a submission. Pure functions.
 
-Network isolation is off unless the pool has `network_isolation: true`, because isolated containers cannot reach S3, secrets and
+Only a pool with `network_isolation: true` has network isolation, because isolated containers cannot reach S3, secrets and
 checkpoints. Without network isolation, the VPC isolates jobs: the target's subnets, a security group that admits only itself, and the job's
 narrow role. With `network_isolation: true`, SageMaker downloads the code and the run record as input channels, and uploads the nodes' files
 at the end of the job.

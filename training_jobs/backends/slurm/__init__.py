@@ -1,6 +1,5 @@
-"""The service `slurm`: a ticket in the queue of a Slurm cluster for each submission. `gpuyard head` on the cluster does the rest.
-
-The submitter needs no way into the cluster's network, only rights to the run bucket. Creating the ticket is idempotent.
+"""The service `slurm`: a ticket in the queue of a Slurm cluster for each submission. `gpuyard head` on the cluster takes the ticket and
+runs the job. The submitter needs rights to the run bucket, but no access to the cluster. Creating the ticket is idempotent.
 """
 
 from __future__ import annotations
@@ -123,7 +122,7 @@ class SlurmBackend:
             return None
 
     def ready(self) -> None:
-        """Check that a head has served the queue at least once. It may be off now: a ticket waits for it. Raises NotFoundError."""
+        """Check that a head has served the queue at least once. If the head is off now, tickets wait for it. Raises NotFoundError."""
         self._heartbeat()
 
     def _heartbeat(self) -> Heartbeat:

@@ -59,7 +59,7 @@ class VertexBackend:
         return [Request("CreateCustomJob", {"parent": self._parent, "customJob": request_body(run, self._target)})]
 
     def submit(self, run: Run) -> str:
-        """Create the custom job unless it exists."""
+        """Create the custom job if it does not exist yet."""
         until = time.monotonic() + SUBMIT_WINDOW_S
         job = _message(self.request(run)[0].body["customJob"])
 

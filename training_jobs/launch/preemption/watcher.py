@@ -155,9 +155,9 @@ def make_watcher(env: Mapping[str, str], default: str, stop_request: StopRequest
     """
     name, warnings, url = env.get("GPUYARD_NOTICE", default), env.get("GPUYARD_NOTICE_WARNINGS", "log"), env.get("GPUYARD_METADATA_URL")
     if name not in (*METADATA_SERVICES, "off"):
-        raise NodeExitError(BAD_CONFIG, f"GPUYARD_NOTICE: got {name!r}, allowed: {', '.join((*METADATA_SERVICES, 'off'))}")
+        raise NodeExitError(BAD_CONFIG, f"GPUYARD_NOTICE: unknown value, got {name!r}, allowed: {', '.join((*METADATA_SERVICES, 'off'))}")
     if warnings not in ("log", "stop"):
-        raise NodeExitError(BAD_CONFIG, f"GPUYARD_NOTICE_WARNINGS: got {warnings!r}, allowed: log, stop")
+        raise NodeExitError(BAD_CONFIG, f"GPUYARD_NOTICE_WARNINGS: unknown value, got {warnings!r}, allowed: log, stop")
     if url is not None and not ("GPUYARD_NOTICE" in env and _is_loopback(url)):
         fix = "unset it, or set http://127.0.0.1:<port> and GPUYARD_NOTICE"
         raise NodeExitError(BAD_CONFIG, f"GPUYARD_METADATA_URL: only for tests on this machine, got {url!r}; {fix}")

@@ -137,7 +137,7 @@ def test_a_lost_answer_starts_no_second_job(fake: Jobs) -> None:
 def test_a_lost_answer_without_a_listed_job_raises_lost_sight(fake: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     fake.fail("SubmitJob", LOST)
     monkeypatch.setattr(Jobs, "list_jobs", lambda self, body: {"jobSummaryList": []})
-    with pytest.raises(LostSightError, match="look it up"):
+    with pytest.raises(LostSightError, match="look up the job"):
         submit_job([])
     assert fake.jobs == ["a"]
 

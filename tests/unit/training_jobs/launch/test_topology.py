@@ -50,7 +50,7 @@ def test_a_slurm_node_meets_the_others_at_the_address_of_srun() -> None:
     [
         ({"GPUYARD_SERVICE": "kubernetes"}, "got 'kubernetes', allowed: .*batch, local"),
         ({"GPUYARD_PORT": "http"}, "is malformed"),
-        ({"GPUYARD_NODE_RANK": "2"}, "node rank: got 2, allowed: 0 to 1"),
+        ({"GPUYARD_NODE_RANK": "2"}, "node rank: out of range, got 2, allowed: 0 to 1"),
     ],
 )
 def test_a_wrong_environment_is_refused(change: dict[str, str], message: str) -> None:

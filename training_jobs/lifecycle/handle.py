@@ -16,7 +16,7 @@ from ..state import Reason, State
 from ..status import RunStatus
 from ..store import ChangedError
 from ..target import JobTarget
-from .journal import Journal, RunRecord, Submission, SubmissionEnd
+from .journal import RESTORE, Journal, RunRecord, Submission, SubmissionEnd
 from .limits import exceeded_limit, explain_cut
 from .node_documents import NoDocuments, readable_claims
 from .resubmit import TAKE_OVER_AFTER_S, apply_allowance, has_retry_left, retries_left
@@ -48,8 +48,9 @@ class RunHandle:
     seen_at: float
     """Value of `elapsed` when this process first read this version of the record."""
     prefetched: ServiceStatus | GpuyardError | None = None
-    """The job's status or error, from one call for many runs. The next `refresh` uses it and makes no call. None: `refresh` makes a call.
+    """The job's status or error, from one call for many runs. The next `refresh` uses it.
 
+    None: `refresh` calls the service.
     """
 
     def save(self, record: RunRecord) -> None:
@@ -115,7 +116,7 @@ class RunHandle:
         found = submission.service_id
         if found is not None and not self.backend.job_id.fullmatch(found):
             where = f"{self.journal.url}, run {self.record.run_id}"
-            raise UsageError(f"{where}: service_id is not a job id of {self.target.kind}, got {found[:200]!r}; restore an earlier run.json")
+            raise UsageError(f"{where}: service_id is not a job id of {self.target.kind}, got {found[:200]!r}; {RESTORE}")
         return found
 
     def _service_status(self) -> ServiceStatus:

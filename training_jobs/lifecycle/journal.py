@@ -22,10 +22,11 @@ from ..spec import RECORDED, JobSpec
 from ..state import Reason, State
 from ..store import ExistsError, OnLeftOut, open_store
 
-__all__ = ["VERSION", "Journal", "RunRecord", "Submission", "SubmissionEnd"]
+__all__ = ["RESTORE", "VERSION", "Journal", "RunRecord", "Submission", "SubmissionEnd"]
 
 VERSION = 1
-_RESTORE = "restore an older version, if the bucket keeps versions, or submit again with another request key"
+RESTORE = "restore an older version, if the bucket keeps versions, or submit again with another request key"
+"""The fix for a damaged record."""
 _stored: set[str] = set()  # URLs of code that is in its cloud bucket: saves a call for each check
 
 
@@ -136,13 +137,13 @@ class Journal:
                 raise UsageError(f"run {run_id} was written by a newer gpuyard; upgrade gpuyard on this machine")
             record = RunRecord.model_validate(data, context=RECORDED)
             if record.run_id != run_id:
-                raise UsageError(f"{self.url}/{record_path(run_id)} is the record of another run: {record.run_id[:200]!r}; {_RESTORE}")
+                raise UsageError(f"{self.url}/{record_path(run_id)} is the record of another run: {record.run_id[:200]!r}; {RESTORE}")
             return record, found[1]
         except ValidationError as error:
             wrong = ", ".join(sorted({".".join(map(str, item["loc"])) for item in error.errors()}))
-            raise UsageError(f"{self.url}/{record_path(run_id)} is not a valid run record: wrong fields {wrong}; {_RESTORE}") from None
+            raise UsageError(f"{self.url}/{record_path(run_id)} is not a valid run record: wrong fields {wrong}; {RESTORE}") from None
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
-            raise UsageError(f"{self.url}/{record_path(run_id)} is not a valid run record; {_RESTORE}") from None
+            raise UsageError(f"{self.url}/{record_path(run_id)} is not a valid run record; {RESTORE}") from None
 
     def get(self, run_id: str) -> tuple[RunRecord, str]:
         """Return a record and its tag. Raises NotFoundError, which suggests the most similar run id."""

@@ -1,6 +1,6 @@
 """Read the output of a job's nodes from the run history: one text file for each node.
 
-Azure ML stores no times, so launch writes a time before each line (launch/output.py), and this module removes it. Whoever has a file's
+Azure ML stores no times, so launch writes a time before each line (launch/output.py), and this module removes it. Everyone who has a file's
 signed URL can read the file. So the URLs are requested again for each poll, and never shown or stored.
 """
 

@@ -123,7 +123,7 @@ def test_the_submitter_policy_allows_no_other_calls(action: str, resource: str, 
 
 @pytest.mark.parametrize("tag", [None, STACK, "gpuyard/dev"])
 def test_a_submitter_cannot_tag_a_job_that_exists(tag: str | None) -> None:
-    """Whoever can tag a job can stop it, because a submitter may stop every job with the tag of its stack."""
+    """A person who can tag a job can stop it, because a submitter may stop every job with the tag of its stack."""
     tags = {"aws:RequestTag/stack": STACK} | ({"aws:ResourceTag/stack": tag} if tag else {})
     assert not allows(document(), "batch:TagResource", JOB, tags)
 
